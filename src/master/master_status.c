@@ -1,0 +1,187 @@
+/*
+ * master_status.c - the snapshot of everything, for status, metrics and systemd.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "master/master.h"
+
+#include "base/buf.h"
+#include "model/status.h"
+#include "system/clock.h"
+#include "system/notify.h"
+
+#include <string.h>
+
+uint64_t
+master_requests(const struct master *m)
+{
+	uint64_t n = m->pool.past_requests;
+
+	for (size_t i = 0; i < m->pool.n_all; i++)
+		n += m->pool.all[i]->requests;
+	return n;
+}
+
+static uint64_t
+since(uint64_t now, uint64_t then)
+{
+	return then != 0 && now > then ? now - then : 0;
+}
+
+static enum reason
+shown_reason(const struct worker *w)
+{
+	if (w->reason != REASON_NONE || w->gov.due == 0)
+		return w->reason;
+	return pool_drain_reason(w);
+}
+
+static void
+fill_worker(const struct pool *p, const struct worker *w, uint64_t now, struct status_worker *s)
+{
+	bool alive = worker_state_is_alive(worker_state(w));
+
+	*s = (struct status_worker){
+		.slot = w->slot,
+		.pid = alive ? w->pid : 0,
+		.worker_id = w->worker_id,
+		.serial = w->gov.serial,
+		.generation = w->gen->number,
+		.state = worker_state(w),
+		.is_successor = w->gov.is_successor,
+		.agent_lost = alive && w->agent_lost,
+		.requests = w->requests,
+		.in_flight = w->in_flight,
+		.oldest_request_ms = since(now, w->oldest_ms),
+		.rss_bytes = alive ? w->own.rss_bytes + w->group.rss_bytes : 0,
+		.as_bytes = alive ? w->own.as_bytes + w->group.as_bytes : 0,
+		.fds = alive ? w->fds : 0,
+		.fds_unavailable = w->fds_unavailable,
+		.age_ms = alive ? since(now, w->spawned_ms) : 0,
+		.ready_ms = w->gov.ready_ms != 0 ? w->gov.ready_ms - w->spawned_ms : 0,
+		.max_requests = w->gov.max_requests,
+		.max_lifetime_ms = w->gov.max_lifetime_ms,
+		.next_attempt_ms = worker_state(w) == WS_BACKOFF && w->deadline_ms > now
+		    ? w->deadline_ms - now : 0,
+		.last_reason = w->slot <= p->n_slots ? p->slots[w->slot - 1].last_reason
+		    : REASON_NONE,
+		.reason = alive ? shown_reason(w) : REASON_NONE,
+		.server = w->server,
+		.status = w->status,
+	};
+}
+
+static int
+compare_workers(const void *a, const void *b)
+{
+	const struct status_worker *x = a, *y = b;
+
+	if (x->slot != y->slot)
+		return x->slot < y->slot ? -1 : 1;
+	return x->serial < y->serial ? 1 : -1;
+}
+
+static void
+fill_governor(const struct pool *p, uint64_t now, struct status_governor *g)
+{
+	const struct governor *gov = &p->governor;
+
+	*g = (struct status_governor){
+		.queued = p->queued,
+		.code_bad = gov->code_bad,
+		.next_probe_ms = gov->code_bad && gov->next_probe_ms > now
+		    ? gov->next_probe_ms - now : 0,
+		.roll_stalled = gov->code_bad && pool_old_serving(p) > 0,
+		.dry_run = p->gen->policy.dry_run,
+		.dry_run_would = gov->dry_run_would,
+		.waiting = p->waiting,
+		.fresh_rss_bytes = governor_fresh(gov, GM_RSS),
+	};
+	for (size_t i = 0; i < p->n_all; i++)
+		g->starting += p->all[i]->gov.is_successor &&
+		    worker_state(p->all[i]) == WS_STARTING;
+	for (unsigned m = 0; m < GM_N; m++) {
+		if (!gov->meter[m].futile)
+			continue;
+		g->futile.key = reason_name(gov_metric_reason(m));
+		g->futile.limit_bytes = p->gen->policy.limit[m];
+		g->futile.fresh_bytes = MAX_OF(governor_fresh(gov, m),
+		    gov->meter[m].settled_value);
+		g->futile.suggest_bytes = governor_suggest(gov, m);
+		break;
+	}
+}
+
+static void
+fill(struct master *m, struct status *s, struct status_worker *workers, const char **listen)
+{
+	const struct pool *p = &m->pool;
+	uint64_t now = clock_now_ms();
+
+	*s = (struct status){
+		.version = PACKAGE_VERSION,
+		.name = p->gen->settings->name,
+		.app = settings_app_name(p->gen->settings),
+		.pid = getpid(),
+		.state = m->state,
+		.generation = p->gen->number,
+		.uptime_ms = now - m->started_ms,
+		.listen = listen,
+		.n_listen = p->gen->n_listeners,
+		.target_workers = p->target,
+		.workers = workers,
+		.n_workers = p->n_all,
+		.crashes = p->crashes,
+		.oom_kills = p->oom_kills,
+		.boot_failures = p->boot_failures,
+		.requests_total = master_requests(m),
+		.last_reload = {
+			.any = m->reload.any,
+			.running = m->reload.phase != RELOAD_NONE,
+			.ok = m->reload.ok,
+			.generation = m->reload.generation,
+			.ago_ms = since(now, m->reload.ended_ms),
+			.took_ms = m->reload.took_ms,
+			.error = m->reload.error,
+		},
+	};
+	memcpy(s->recycles, p->recycles, sizeof s->recycles);
+	for (size_t i = 0; i < p->gen->n_listeners; i++)
+		listen[i] = p->gen->listeners[i]->address.text;
+	for (size_t i = 0; i < p->n_all; i++)
+		fill_worker(p, p->all[i], now, &workers[i]);
+	qsort(workers, p->n_all, sizeof *workers, compare_workers);
+	fill_governor(p, now, &s->governor);
+}
+
+json_t *
+master_status(struct master *m)
+{
+	AUTO_FREE struct status_worker *workers = calloc(m->pool.n_all + 1, sizeof *workers);
+	AUTO_FREE const char **listen = calloc(m->pool.gen->n_listeners + 1, sizeof *listen);
+	struct status s;
+
+	if (workers == NULL || listen == NULL)
+		return NULL;
+	fill(m, &s, workers, listen);
+	return status_to_json(&s);
+}
+
+void
+master_tell_status(struct master *m)
+{
+	AUTO_FREE struct status_worker *workers = calloc(m->pool.n_all + 1, sizeof *workers);
+	AUTO_FREE const char **listen = calloc(m->pool.gen->n_listeners + 1, sizeof *listen);
+	AUTO_BUF struct buf line = BUF_INIT(1024);
+	struct status s;
+
+	if (workers == NULL || listen == NULL)
+		return;
+	fill(m, &s, workers, listen);
+	status_print_line(&s, m->requests_per_s, &line);
+	if (m->reload.any && !m->reload.ok && m->reload.error != NULL)
+		buf_printf(&line, "; last reload failed: %.*s",
+		    (int)strcspn(m->reload.error, "\n"), m->reload.error);
+	if (line.data != NULL)
+		notify_status(line.data);
+}

@@ -1,0 +1,142 @@
+/*
+ * pool.h - all workers: slots are filled, replaced one after another, scaled, emptied.
+ *
+ * Carries out what the governor decides. A slot has the worker that serves in it, and
+ * for a while a successor that boots; a worker that drains belongs to no slot any more.
+ * What happens to the whole service (first ready, gave up, empty) is told through
+ * struct pool_ops.
+ */
+#ifndef PREFORKD_POOL_H
+#define PREFORKD_POOL_H
+
+#include "base/base.h"
+#include "master/generation.h"
+#include "master/worker.h"
+#include "model/governor.h"
+
+#include <ev.h>
+
+#define POOL_WORKERS_MAX 10000u
+#define POOL_HOOKS_MAX   32u
+#define POOL_CLOSING_MS  UINT64_C(1000)
+
+struct pool_ops {
+	/* A worker became ready (its old one, if any, is told to drain already). */
+	void (*ready)(void *ctx, struct worker *w);
+	/* It ended before it was ready, unasked. words: its last words. Before it is freed. */
+	void (*boot_failed)(void *ctx, struct worker *w, const char *how, const char *words);
+	/* The first generation has failed boot-attempts times. */
+	void (*gave_up)(void *ctx, struct worker *w, const char *words);
+	/* Any worker ended. Before it is freed. */
+	void (*ended)(void *ctx, struct worker *w);
+	/* pool_stop was called and nobody is left. */
+	void (*empty)(void *ctx);
+	void (*reported)(void *ctx, struct worker *w, uint64_t id, const char *text);
+};
+
+struct slot {
+	struct worker *serving;		/* STARTING, READY or BACKOFF; or NULL */
+	struct worker *successor;	/* STARTING, or NULL */
+	unsigned failures;		/* ends before the first request, in a row */
+	enum reason last_reason;	/* why its previous worker ended */
+};
+
+struct pool {
+	struct ev_loop *loop;
+	const struct pool_ops *ops;
+	void *ctx;
+
+	struct generation *gen;		/* current, a reference */
+	struct governor governor;
+	const char *waiting;		/* why the governor's queue waits, or NULL */
+	unsigned queued;
+
+	struct slot *slots;
+	size_t n_slots;			/* allocated; >= target */
+	size_t target;
+	struct worker **all;		/* every worker object, draining ones too */
+	size_t n_all, cap_all;
+	struct worker *canary;		/* of a generation that has not committed, or NULL */
+	struct gov_worker **view;	/* scratch for the governor, cap_all long */
+
+	uint64_t last_serial;
+	bool ever_ready;
+	bool stopping;
+	ev_timer round;			/* the next look at everything */
+	ev_timer sampling;
+	uint64_t next_walk_ms;		/* over process groups */
+	uint64_t next_check_ms;		/* of the listening sockets */
+	pid_t hook_pids[POOL_HOOKS_MAX];	/* on-worker-exit commands that run */
+	unsigned hooks;
+
+	struct listener **leaving;	/* removed addresses that are still served */
+	size_t n_leaving;
+
+	uint64_t recycles[REASON_N];
+	uint64_t crashes;
+	uint64_t boot_failures;
+	uint64_t oom_kills;
+	uint64_t oom_seen;		/* the kernel's counter */
+	uint64_t past_requests;		/* of workers that are gone */
+};
+
+int pool_init(struct pool *p, struct ev_loop *loop, const struct pool_ops *ops, void *ctx,
+    struct generation *gen);
+void pool_fini(struct pool *p);
+
+/* Starts all workers. */
+void pool_start(struct pool *p);
+/* Looks at everything in the next turn of the loop. */
+void pool_wake(struct pool *p);
+
+/* Workers wanted from now on. -ERANGE, -ENOMEM. */
+int pool_scale(struct pool *p, size_t workers);
+
+/* Starts the first worker of a generation that has not committed; it serves beside the
+ * others. Fails with e when no process is to be had. */
+int pool_start_canary(struct pool *p, struct generation *gen, struct err *e);
+/* The canary is not wanted any more: ends it. */
+void pool_drop_canary(struct pool *p, enum reason reason);
+/* The canary's generation becomes the current one; the others are replaced one by one. */
+void pool_commit(struct pool *p, struct generation *gen);
+/* Workers of other generations that still serve in a slot. */
+size_t pool_old_serving(const struct pool *p);
+/* True while one that was just told to drain may still accept connections: it has not said
+ * STOPPING yet. One that hangs is waited for POOL_CLOSING_MS at most. */
+bool pool_old_accepting(const struct pool *p);
+
+/* Every worker drains (or gets SIGTERM at once), none is started any more. */
+void pool_stop(struct pool *p, bool quick);
+
+/* The worker with this pid, or NULL. */
+struct worker *pool_find_pid(const struct pool *p, pid_t pid);
+struct worker *pool_serving(const struct pool *p, unsigned slot);
+/* A dead child of ours that has just been reaped. */
+void pool_reaped(struct pool *p, struct worker *w, const struct death *d);
+
+/* True when pid was an on-worker-exit command. */
+bool pool_hook_reaped(struct pool *p, pid_t pid);
+
+size_t pool_count(const struct pool *p, enum worker_state state);
+
+/* For the other files of the pool. */
+void pool_govern(struct pool *p);
+/* w finishes and leaves its slot; counted under reason. */
+void pool_drain(struct pool *p, struct worker *w, enum reason reason);
+/* The most urgent of the reasons for which w is due. */
+enum reason pool_drain_reason(const struct worker *w);
+void pool_sampling_start(struct pool *p);
+void pool_sampling_stop(struct pool *p);
+/* What a fresh worker uses is read before the first request makes it grow. */
+void pool_sample_now(struct pool *p, struct worker *w);
+/* w may be nearer to a limit than when it was sampled last. */
+void pool_sampling_hint(struct pool *p, struct worker *w);
+void pool_check_leaving(struct pool *p);
+/* Puts back what workers may have done to the sockets that they share. */
+void pool_check_listeners(const struct generation *gen);
+void pool_remove(struct pool *p, struct worker *w);
+struct worker *pool_add(struct pool *p, struct generation *gen, unsigned slot);
+/* Starts w's process; on failure says so and holds the slot for a while. */
+bool pool_spawn(struct pool *p, struct worker *w);
+
+#endif

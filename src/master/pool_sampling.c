@@ -1,0 +1,245 @@
+/*
+ * pool_sampling.c - memory and descriptors of all workers, at the settings' pace, faster for
+ * a busy worker that may soon be over a limit.
+ *
+ * statm is read through a descriptor that stays open; descendants are found by a walk
+ * over /proc, WALK_MS apart, because that costs much more.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "master/pool.h"
+
+#include "model/values.h"
+#include "system/clock.h"
+#include "system/procmem.h"
+
+#include <string.h>
+
+#define WALK_MS      UINT64_C(5000)
+#define CHECK_MS     UINT64_C(1000)
+#define WALK_NEAR_MS UINT64_C(500)
+#define FLOOR_MS     UINT64_C(10)
+/* A Python process touches 0.5 to 1.3 GB of new memory in a second; twice that. */
+#define BYTES_PER_MS UINT64_C(2147483)
+
+static void on_sampling(struct ev_loop *loop, ev_timer *t, int revents);
+
+static void
+arm(struct pool *p, uint64_t after_ms)
+{
+	ev_timer_stop(p->loop, &p->sampling);
+	ev_timer_set(&p->sampling, (double)after_ms / 1000.0, 0.);
+	ev_timer_start(p->loop, &p->sampling);
+}
+
+void
+pool_sampling_start(struct pool *p)
+{
+	ev_set_cb(&p->sampling, on_sampling);
+	arm(p, p->gen->settings->memory_interval_ms);
+}
+
+void
+pool_sampling_stop(struct pool *p)
+{
+	ev_timer_stop(p->loop, &p->sampling);
+}
+
+static bool
+is_sampled(const struct worker *w)
+{
+	return worker_state_is_alive(worker_state(w)) && worker_state(w) != WS_KILLED;
+}
+
+static bool
+is_near_limit(const struct worker *w)
+{
+	const struct gov_policy *policy = &w->gen->policy;
+	uint64_t limit = policy->limit[GM_RSS] != 0 ? policy->limit[GM_RSS]
+	    : policy->evil_rss_bytes;
+
+	return w->group.rss_bytes != 0 && limit != 0 &&
+	    w->own.rss_bytes + w->group.rss_bytes > limit / 10 * 8;
+}
+
+/* Sums of the descendants, for all workers at once. */
+static void
+walk(struct pool *p, uint64_t now)
+{
+	pid_t *leaders;
+	struct procmem_sample *sums;
+	unsigned *members;
+	uint64_t pause = WALK_MS;
+	size_t n = 0;
+
+	leaders = calloc(p->n_all, sizeof *leaders);
+	sums = calloc(p->n_all, sizeof *sums);
+	members = calloc(p->n_all, sizeof *members);
+	if (leaders != NULL && sums != NULL && members != NULL) {
+		for (size_t i = 0; i < p->n_all; i++)
+			leaders[n++] = is_sampled(p->all[i]) ? p->all[i]->pid : 0;
+		if (procmem_groups(leaders, n, sums, members) >= 0)
+			for (size_t i = 0; i < n; i++)
+				p->all[i]->group = sums[i];
+	}
+	for (size_t i = 0; i < p->n_all; i++)
+		if (is_near_limit(p->all[i]))
+			pause = WALK_NEAR_MS;
+	free(leaders);
+	free(sums);
+	free(members);
+	p->next_walk_ms = now + pause;
+}
+
+static void
+count_fds(struct worker *w)
+{
+	uint64_t n;
+	int r = procmem_count_fds(w->pid, &n);
+
+	w->fds_unavailable = r == -EACCES || r == -EPERM;
+	if (r >= 0)
+		w->fds = n;
+	if (w->fds_unavailable && w->gen->policy.limit[GM_FDS] != 0 && !w->gen->fds_said) {
+		w->gen->fds_said = true;
+		worker_log(w, LOG_LEVEL_WARN, "reload-on-fds has no effect: descriptors of another "
+		    "user's process cannot be counted without CAP_DAC_READ_SEARCH");
+	}
+}
+
+/* The time until a busy worker could reach the nearest limit at the fastest. */
+static uint64_t
+next_interval(const struct worker *w)
+{
+	const struct gov_policy *policy = &w->gen->policy;
+	uint64_t usual = w->gen->settings->memory_interval_ms;
+	uint64_t rss = w->own.rss_bytes + w->group.rss_bytes, limit;
+
+	limit = policy->limit[GM_RSS];
+	if (limit == 0 || rss >= limit)
+		limit = policy->evil_rss_bytes;
+	/* Nobody tells how busy a plain command is. */
+	if (limit == 0 || rss >= limit || (w->gen->has_agent && w->in_flight == 0))
+		return usual;
+	return MIN_OF(usual, MAX_OF((limit - rss) / BYTES_PER_MS, FLOOR_MS));
+}
+
+static void
+say_futile(struct pool *p, const struct worker *w)
+{
+	for (unsigned m = 0; m < GM_N; m++) {
+		const struct gov_meter *meter = &p->governor.meter[m];
+		const char *key = reason_name(gov_metric_reason(m));
+		char limit[32], fresh[32], suggest[32];
+
+		if (!meter->futile)
+			continue;
+		if (m == GM_FDS) {
+			log_warn("%s = %llu is futile: a fresh worker has %llu descriptors open; "
+			    "ignored; at least %llu would make sense", key,
+			    (unsigned long long)p->gen->policy.limit[m],
+			    (unsigned long long)governor_fresh(&p->governor, m),
+			    (unsigned long long)governor_suggest(&p->governor, m));
+			continue;
+		}
+		value_human_size(p->gen->policy.limit[m], limit, sizeof limit);
+		value_human_size(MAX_OF(governor_fresh(&p->governor, m), meter->settled_value),
+		    fresh, sizeof fresh);
+		value_human_size(governor_suggest(&p->governor, m), suggest, sizeof suggest);
+		worker_log(w, LOG_LEVEL_WARN, "%s = %s is futile: a fresh worker needs %s, so "
+		    "replacing gains nothing; the limit is ignored; at least %s would make sense",
+		    key, limit, fresh, suggest);
+	}
+}
+
+static void
+sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
+{
+	const struct gov_policy *policy = &w->gen->policy;
+	struct procmem_sample s;
+	uint64_t value[GM_N];
+	enum reason hard;
+	bool futile;
+	char size[32], limit[32];
+
+	if (w->mem.statm_fd < 0 && procmem_open(&w->mem, w->pid) < 0)
+		return;
+	if (procmem_read(&w->mem, &s) < 0)
+		return;
+	w->own = s;
+	if (walked || policy->limit[GM_FDS] != 0)
+		count_fds(w);
+	value[GM_RSS] = s.rss_bytes + w->group.rss_bytes;
+	value[GM_AS] = s.as_bytes + w->group.as_bytes;
+	value[GM_FDS] = w->fds;
+	w->next_sample_ms = now + next_interval(w);
+	hard = governor_sample(&p->governor, policy, &w->gov, value, now, &futile);
+	if (futile)
+		say_futile(p, w);
+	if (w->agent_lost && !w->lost_said) {
+		/* Not at once: one that is about to end closes its channel as well. */
+		w->lost_said = true;
+		worker_log(w, LOG_LEVEL_WARN, "closed its channel but lives: no counts and heartbeats "
+		    "any more, it is treated like a plain command");
+	}
+	if (hard == REASON_NONE)
+		return;
+	value_human_size(value[GM_RSS], size, sizeof size);
+	value_human_size(policy->evil_rss_bytes, limit, sizeof limit);
+	worker_log(w, LOG_LEVEL_ERROR, "evil-reload-on-rss: %s of %s; SIGKILL, %llu requests in "
+	    "flight are lost", size, limit, (unsigned long long)w->in_flight);
+	worker_handle(w, WE_KILL, REASON_EVIL_RSS);
+}
+
+void
+pool_sampling_hint(struct pool *p, struct worker *w)
+{
+	uint64_t due;
+
+	if (w->in_flight == 0 || worker_state(w) != WS_READY)
+		return;
+	due = clock_now_ms() + next_interval(w);
+	if (due + FLOOR_MS >= w->next_sample_ms)
+		return;
+	w->next_sample_ms = due;
+	if (ev_timer_remaining(p->loop, &p->sampling) * 1000.0 > (double)next_interval(w))
+		arm(p, next_interval(w));
+}
+
+void
+pool_sample_now(struct pool *p, struct worker *w)
+{
+	sample(p, w, false, clock_now_ms());
+}
+
+static void
+on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
+{
+	struct pool *p = container_of(t, struct pool, sampling);
+	uint64_t now = clock_now_ms(), next = p->gen->settings->memory_interval_ms;
+	bool walked = now >= p->next_walk_ms;
+	bool due = false;
+
+	if (walked)
+		walk(p, now);
+	if (now >= p->next_check_ms) {
+		p->next_check_ms = now + CHECK_MS;
+		pool_check_listeners(p->gen);
+	}
+	for (size_t i = 0; i < p->n_all; i++) {
+		struct worker *w = p->all[i];
+
+		if (!is_sampled(w))
+			continue;
+		/* Those that are due within a little while go along, to wake up less often. */
+		if (walked || now + FLOOR_MS >= w->next_sample_ms)
+			sample(p, w, walked, now);
+		if (is_sampled(w))
+			next = MIN_OF(next, w->next_sample_ms > now ? w->next_sample_ms - now
+			    : FLOOR_MS);
+		due = due || (w->gov.due != 0 && !w->gov.has_successor);
+	}
+	if (due && p->waiting == NULL)
+		pool_wake(p);
+	arm(p, MAX_OF(next, FLOOR_MS));
+}

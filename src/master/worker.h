@@ -1,0 +1,155 @@
+/*
+ * worker.h - one worker process from spawn to reap.
+ *
+ * Executes the table of model/lifecycle.h: worker_handle() is the only function that
+ * changes a worker's state; it owns the timers and sends the signals and messages of
+ * that state. What a worker's news mean for the others is the pool's, told through
+ * struct worker_ops; a worker never looks at another one.
+ */
+#ifndef PREFORKD_WORKER_H
+#define PREFORKD_WORKER_H
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "master/generation.h"
+#include "master/output.h"
+#include "model/governor.h"
+#include "model/message.h"
+#include "system/procmem.h"
+#include "system/reap.h"
+
+#include <ev.h>
+
+#define WORKER_TERM_MS    UINT64_C(2000)	/* between SIGTERM and SIGKILL */
+#define WORKER_ABORT_MS   UINT64_C(1000)	/* between SIGABRT and SIGKILL */
+#define WORKER_LATE_MS    UINT64_C(500)		/* a loop this late has been stopped itself */
+#define WORKER_REPORT_MAX 65536u
+#define WORKER_TEXT_MAX   200u			/* of SERVER and STATUS */
+
+struct worker;
+
+struct worker_ops {
+	/* It serves for the first time. */
+	void (*ready)(void *ctx, struct worker *w);
+	/* The request count, or anything else that may concern the governor, changed. */
+	void (*news)(void *ctx, struct worker *w);
+	/* A back-off is over: state VACANT. */
+	void (*retry)(void *ctx, struct worker *w);
+	/* An answer to worker_ask_report is complete. */
+	void (*reported)(void *ctx, struct worker *w, uint64_t id, const char *text);
+};
+
+struct worker {
+	struct ev_loop *loop;
+	const struct worker_ops *ops;
+	void *ctx;
+
+	struct generation *gen;		/* a reference */
+	unsigned slot;			/* from 1 */
+	unsigned worker_id;
+	pid_t pid;			/* 0: no process */
+	bool is_canary;			/* first of a generation that has not committed */
+	struct gov_worker gov;		/* gov.state is the state */
+	uint64_t spawned_ms;
+	uint64_t ended_ms;
+	enum reason reason;		/* why it is being ended; NONE: it is not */
+	struct death death;		/* once dead */
+
+	bool term_sent;
+	bool aborted;			/* SIGABRT was sent */
+	bool is_sync;
+	bool prints_stacks;
+	bool has_beat;
+	bool agent_lost;		/* it lives, but its channel is closed */
+	bool lost_said;
+	bool stopping;			/* it said STOPPING=1 */
+	bool over_stall_warned;
+
+	uint64_t requests;
+	uint64_t in_flight;
+	uint64_t oldest_ms;		/* monotonic start of the oldest request, 0: none */
+	uint64_t last_beat_ms;
+	uint64_t live_until_ms;		/* no liveness kill before this */
+
+	ev_timer deadline;
+	uint64_t deadline_ms;		/* when it is due */
+	ev_timer liveness;
+	uint64_t liveness_ms;
+	ev_timer probe;			/* readiness of a plain command */
+	ev_timer resume;		/* after a flood */
+
+	int channel_fd;			/* -1: none */
+	ev_io channel_io;
+	int notify_fd;
+	ev_io notify_io;
+	uint64_t flood_window_ms;
+	unsigned flood_n;
+	struct log_limit rubbish;
+
+	struct output *out, *err;	/* pipes, or NULL */
+	char *last_words;		/* ERROR= of the worker */
+	char *server;
+	char *status;
+	uint64_t report_id;
+	struct buf report;
+
+	struct procmem mem;
+	struct procmem_sample own;	/* the leader alone */
+	struct procmem_sample group;	/* its descendants */
+	uint64_t fds;
+	bool fds_unavailable;
+	uint64_t next_sample_ms;
+};
+
+/* A worker in state VACANT for this slot. NULL: out of memory. */
+struct worker *worker_new(struct ev_loop *loop, const struct worker_ops *ops, void *ctx,
+    struct generation *gen, unsigned slot);
+/* Stops every watcher and frees; the process must have been reaped. NULL is fine. */
+void worker_free(struct worker *w);
+
+/* Starts its process. On failure the state stays VACANT and e says why. */
+int worker_spawn(struct worker *w, struct err *e);
+
+/* The one door to the table. reason: why, for events that end the worker. Returns false
+ * when the event was ignored in this state. */
+bool worker_handle(struct worker *w, enum worker_event event, enum reason reason);
+
+/* Holds the slot for delay_ms, then ops->retry. Only in VACANT. */
+void worker_hold(struct worker *w, uint64_t delay_ms);
+
+/* What it has said is read first, then the state becomes VACANT. */
+void worker_reaped(struct worker *w, const struct death *d);
+
+/* Asks for stacks; -EAGAIN when a report is under way, -ENOTSUP without an agent. */
+int worker_ask_report(struct worker *w, uint64_t id);
+void worker_reopen_log(struct worker *w);
+
+static inline enum worker_state
+worker_state(const struct worker *w)
+{
+	return w->gov.state;
+}
+
+/* For log lines about w. */
+struct log_about worker_about(const struct worker *w);
+#define worker_log(w, level, ...) do {				\
+	struct log_about about_ = worker_about(w);		\
+	log_write(level, &about_, __VA_ARGS__);			\
+} while (0)
+
+/* The last words of a worker that failed: what it said, else the end of its stderr.
+ * Owned, "" when it said nothing; NULL: out of memory. */
+char *worker_last_words(const struct worker *w);
+
+/* worker_news.c: everything that comes in from the worker */
+void worker_channel_start(struct worker *w);
+void worker_channel_stop(struct worker *w);
+/* Reads what waits now. */
+void worker_channel_drain(struct worker *w);
+void worker_probe_start(struct worker *w);
+
+/* Looks at liveness again as soon as something changed. */
+void worker_liveness_rearm(struct worker *w);
+
+#endif

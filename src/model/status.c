@@ -1,0 +1,255 @@
+/*
+ * status.c - struct status to JSON.
+ *
+ * The names here are what scripts and dashboards are written against. Unknown values
+ * are null rather than 0, so that nobody averages them; times are seconds with
+ * milliseconds behind the point, sizes bytes. Fails only for want of memory.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "model/status.h"
+
+#include "base/buf.h"
+#include "model/text.h"
+#include "model/values.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Adds an owned value; a value or an object that could not be made clears *ok. */
+static void
+put(json_t *object, const char *key, json_t *value, bool *ok)
+{
+	if (value == NULL || json_object_set_new(object, key, value) < 0)
+		*ok = false;
+}
+
+static json_t *
+finished(json_t *object, bool ok)
+{
+	if (ok)
+		return object;
+	json_decref(object);
+	return NULL;
+}
+
+static json_t *
+count(uint64_t n)
+{
+	return json_integer(n > INT64_MAX ? (json_int_t)INT64_MAX : (json_int_t)n);
+}
+
+static json_t *
+count_or_null(uint64_t n)
+{
+	return n == 0 ? json_null() : count(n);
+}
+
+static json_t *
+seconds(uint64_t ms)
+{
+	return json_real((double)ms / (double)MSEC_PER_SEC);
+}
+
+static json_t *
+seconds_or_null(uint64_t ms)
+{
+	return ms == 0 ? json_null() : seconds(ms);
+}
+
+static json_t *
+reason_or_null(enum reason r)
+{
+	return r == REASON_NONE ? json_null() : json_string(reason_name(r));
+}
+
+static json_t *
+worker_to_json(const struct status_worker *w)
+{
+	bool has_process = w->pid > 0;
+	json_t *o = json_object();
+	bool ok = true;
+
+	put(o, "slot", json_integer(w->slot), &ok);
+	put(o, "pid", has_process ? json_integer(w->pid) : json_null(), &ok);
+	put(o, "serial", count(w->serial), &ok);
+	put(o, "generation", json_integer(w->generation), &ok);
+	put(o, "worker_id", json_integer(w->worker_id), &ok);
+	put(o, "state", json_string(worker_state_name(w->state)), &ok);
+	put(o, "successor", json_boolean(w->is_successor), &ok);
+	put(o, "agent_lost", json_boolean(w->agent_lost), &ok);
+	put(o, "requests", count(w->requests), &ok);
+	put(o, "in_flight", count(w->in_flight), &ok);
+	put(o, "oldest_request_seconds", seconds_or_null(w->oldest_request_ms), &ok);
+	put(o, "rss_bytes", count_or_null(w->rss_bytes), &ok);
+	put(o, "uss_bytes", json_null(), &ok);
+	put(o, "pss_bytes", json_null(), &ok);
+	put(o, "as_bytes", count_or_null(w->as_bytes), &ok);
+	put(o, "fds", w->fds_unavailable ? json_null() : count_or_null(w->fds), &ok);
+	put(o, "age_seconds", has_process ? seconds(w->age_ms) : json_null(), &ok);
+	put(o, "ready_seconds", seconds_or_null(w->ready_ms), &ok);
+	put(o, "max_requests", count(w->max_requests), &ok);
+	put(o, "max_lifetime_seconds", seconds(w->max_lifetime_ms), &ok);
+	put(o, "next_attempt_seconds", seconds_or_null(w->next_attempt_ms), &ok);
+	put(o, "reason", reason_or_null(w->reason), &ok);
+	put(o, "last_reason", reason_or_null(w->last_reason), &ok);
+	put(o, "server", text_to_json(w->server), &ok);
+	put(o, "status", text_to_json(w->status), &ok);
+	return finished(o, ok);
+}
+
+static json_t *
+workers_to_json(const struct status *s)
+{
+	json_t *list = json_array();
+
+	if (list == NULL)
+		return NULL;
+	for (size_t i = 0; i < s->n_workers; i++) {
+		json_t *w = worker_to_json(&s->workers[i]);
+
+		if (w == NULL || json_array_append_new(list, w) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static json_t *
+listen_to_json(const struct status *s)
+{
+	json_t *list = json_array();
+
+	if (list == NULL)
+		return NULL;
+	for (size_t i = 0; i < s->n_listen; i++) {
+		json_t *address = text_to_json(s->listen[i]);
+
+		if (address == NULL || json_array_append_new(list, address) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+/* Every reason is there from the beginning, so that rates can be taken. A stop is no
+ * recycle, and crashes have a counter of their own. */
+static json_t *
+recycles_to_json(const struct status *s)
+{
+	json_t *o = json_object();
+	bool ok = true;
+
+	for (enum reason r = REASON_NONE + 1; r < REASON_N; r++)
+		if (r != REASON_STOP && r != REASON_CRASH)
+			put(o, reason_name(r), count(s->recycles[r]), &ok);
+	return finished(o, ok);
+}
+
+static const char *
+reload_state(const struct status_reload *r)
+{
+	if (r->running)
+		return "running";
+	if (!r->any)
+		return "none";
+	return r->ok ? "ok" : "failed";
+}
+
+static json_t *
+reload_to_json(const struct status_reload *r)
+{
+	bool is_over = r->any && !r->running;
+	json_t *o = json_object();
+	bool ok = true;
+
+	put(o, "state", json_string(reload_state(r)), &ok);
+	put(o, "generation", r->any ? json_integer(r->generation) : json_null(), &ok);
+	put(o, "ago_seconds", is_over ? seconds(r->ago_ms) : json_null(), &ok);
+	put(o, "took_seconds", is_over ? seconds(r->took_ms) : json_null(), &ok);
+	put(o, "error", is_over && !r->ok ? text_to_json(r->error) : json_null(), &ok);
+	return finished(o, ok);
+}
+
+static json_t *
+futile_to_json(const struct status_governor *g)
+{
+	json_t *o;
+	bool ok = true;
+
+	if (g->futile.key == NULL)
+		return json_null();
+	o = json_object();
+	put(o, "key", json_string(g->futile.key), &ok);
+	put(o, "limit_bytes", count(g->futile.limit_bytes), &ok);
+	put(o, "fresh_bytes", count(g->futile.fresh_bytes), &ok);
+	put(o, "suggest_bytes", count(g->futile.suggest_bytes), &ok);
+	return finished(o, ok);
+}
+
+static json_t *
+governor_to_json(const struct status_governor *g)
+{
+	json_t *o = json_object();
+	bool ok = true;
+
+	put(o, "starting", json_integer(g->starting), &ok);
+	put(o, "queued", json_integer(g->queued), &ok);
+	put(o, "waiting", text_to_json(g->waiting), &ok);
+	put(o, "code_bad", json_boolean(g->code_bad), &ok);
+	put(o, "next_probe_seconds", seconds_or_null(g->next_probe_ms), &ok);
+	put(o, "roll_stalled", json_boolean(g->roll_stalled), &ok);
+	put(o, "dry_run", json_boolean(g->dry_run), &ok);
+	put(o, "dry_run_would", count(g->dry_run_would), &ok);
+	put(o, "fresh_rss_bytes", count_or_null(g->fresh_rss_bytes), &ok);
+	put(o, "futile", futile_to_json(g), &ok);
+	return finished(o, ok);
+}
+
+json_t *
+status_to_json(const struct status *s)
+{
+	json_t *o = json_object();
+	bool ok = true;
+
+	put(o, "version", text_to_json(s->version), &ok);
+	put(o, "name", text_to_json(s->name), &ok);
+	put(o, "app", text_to_json(s->app), &ok);
+	put(o, "pid", json_integer(s->pid), &ok);
+	put(o, "state", json_string(master_state_name(s->state)), &ok);
+	put(o, "generation", json_integer(s->generation), &ok);
+	put(o, "uptime_seconds", seconds(s->uptime_ms), &ok);
+	put(o, "listen", listen_to_json(s), &ok);
+	put(o, "target_workers", count(s->target_workers), &ok);
+	put(o, "workers", workers_to_json(s), &ok);
+	put(o, "requests_total", count(s->requests_total), &ok);
+	put(o, "recycles", recycles_to_json(s), &ok);
+	put(o, "crashes", count(s->crashes), &ok);
+	put(o, "oom_kills", count(s->oom_kills), &ok);
+	put(o, "boot_failures", count(s->boot_failures), &ok);
+	put(o, "last_reload", reload_to_json(&s->last_reload), &ok);
+	put(o, "governor", governor_to_json(&s->governor), &ok);
+	return finished(o, ok);
+}
+
+void
+status_print_line(const struct status *s, double requests_per_s, struct buf *out)
+{
+	uint64_t ready = 0, rss = 0;
+	char size[32];
+
+	for (size_t i = 0; i < s->n_workers; i++) {
+		if (s->workers[i].state == WS_READY)
+			ready++;
+		rss += s->workers[i].rss_bytes;
+	}
+	value_human_size(rss, size, sizeof(size));
+	if (ready == s->target_workers)
+		(void)buf_printf(out, "%" PRIu64, ready);
+	else
+		(void)buf_printf(out, "%" PRIu64 "/%" PRIu64, ready, s->target_workers);
+	(void)buf_printf(out, " worker%s, %.*f requests/s, %s", s->target_workers == 1 ? "" : "s",
+	    requests_per_s > 0.0 && requests_per_s < 9.95 ? 1 : 0, requests_per_s, size);
+}

@@ -1,0 +1,111 @@
+/*
+ * status.h - the snapshot that status, metrics and the HTTP page are made from. Pure.
+ *
+ * The master fills struct status and turns it into JSON once; preforkctl and
+ * preforkd-http make tables and metrics from that JSON, so the master knows
+ * neither. Names in the JSON are fixed: add, don't rename.
+ */
+#ifndef PREFORKD_STATUS_H
+#define PREFORKD_STATUS_H
+
+#include "base/base.h"
+#include "model/lifecycle.h"
+
+#include <jansson.h>
+
+struct buf;
+
+struct status_worker {
+	unsigned slot;
+	pid_t pid;			/* 0: no process */
+	unsigned worker_id;
+	uint64_t serial;
+	unsigned generation;
+	enum worker_state state;
+	bool is_successor;
+	bool agent_lost;		/* channel closed by a live worker */
+	uint64_t requests;
+	uint64_t in_flight;
+	uint64_t oldest_request_ms;	/* age of the oldest, 0: none */
+	uint64_t rss_bytes;		/* with descendants, 0: not read yet */
+	uint64_t as_bytes;
+	uint64_t fds;
+	bool fds_unavailable;
+	uint64_t age_ms;		/* since spawn */
+	uint64_t ready_ms;		/* time it took to become ready, 0: not ready */
+	uint64_t max_requests;		/* with its jitter, 0: off */
+	uint64_t max_lifetime_ms;
+	uint64_t next_attempt_ms;	/* back-off: until the next start */
+	enum reason last_reason;	/* why the slot's previous worker ended */
+	enum reason reason;		/* why this one is being ended or will be */
+	const char *server;		/* "uvicorn 0.17.6", NULL: unknown */
+	const char *status;		/* STATUS= of the worker, or NULL */
+};
+
+struct status_reload {
+	bool any;			/* one was tried */
+	bool running;
+	bool ok;
+	unsigned generation;
+	uint64_t ago_ms;		/* since it ended */
+	uint64_t took_ms;
+	const char *error;		/* NULL when ok */
+};
+
+struct status_governor {
+	unsigned starting;		/* successors that boot now */
+	unsigned queued;		/* workers waiting for their replacement */
+	bool code_bad;
+	uint64_t next_probe_ms;
+	bool roll_stalled;
+	bool dry_run;
+	uint64_t dry_run_would;		/* recycles that dry run held back */
+	const char *waiting;		/* why the queue waits, NULL: it does not */
+	struct {			/* futile limits */
+		const char *key;	/* NULL: not futile */
+		uint64_t limit_bytes;
+		uint64_t fresh_bytes;	/* median of fresh workers */
+		uint64_t suggest_bytes;
+	} futile;
+	uint64_t fresh_rss_bytes;
+};
+
+struct status {
+	const char *version;
+	const char *name;
+	const char *app;
+	pid_t pid;
+	enum master_state state;
+	unsigned generation;
+	uint64_t uptime_ms;
+	const char *const *listen;	/* canonical addresses */
+	size_t n_listen;
+	uint64_t target_workers;
+	const struct status_worker *workers;
+	size_t n_workers;
+	uint64_t recycles[REASON_N];
+	uint64_t crashes;
+	uint64_t oom_kills;
+	uint64_t boot_failures;
+	uint64_t requests_total;	/* of living and past workers */
+	struct status_reload last_reload;
+	struct status_governor governor;
+};
+
+/* A new reference, NULL when memory ran out. */
+json_t *status_to_json(const struct status *s);
+
+/* A table for a terminal of `width` columns (>= 80). -EINVAL when status is not one,
+ * -ENOMEM. */
+int status_print_table(const json_t *status, unsigned width, struct buf *out);
+
+/* OpenMetrics text, ending in "# EOF"; or the older text format 0.0.4, where the type of
+ * a counter is declared under its name with _total. Label slot, never pid. -EINVAL when
+ * status is not one, -ENOMEM. */
+enum metrics_format { METRICS_OPENMETRICS, METRICS_TEXT };
+int status_print_metrics(const json_t *status, enum metrics_format format, struct buf *out);
+
+/* One line for systemd: "4 workers, 12 requests/s, 312M". */
+void status_print_line(const struct status *s, double requests_per_s, struct buf *out);
+
+#endif

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""The worker as the master sees it: ready, beating, counting, draining, gone.
+
+One real thread listens to the master and sends the counts, so that a report and the end of the
+grace work while a request hangs. It never sends heartbeats: those come from the server's own loop,
+by beat().
+"""
+
+import os
+import sys
+from _thread import start_new_thread
+from time import monotonic, sleep as real_sleep
+
+from . import report, signals
+from .channel import FD_KEY, encode_text
+from .counting import INTERVAL, Counter
+from .errors import BootError
+
+# A drain waits this long for the first request of connections, at most a share of the grace.
+FRESH_WAIT = 5.0
+FRESH_SHARE = 0.5
+
+# Seconds that requests in flight have when the master is gone.
+ORPHAN_GRACE = 0.8
+
+# The process ends this much before the master would lose its patience.
+_MARGIN = 0.05
+
+_exit = os._exit
+_write = os.write
+
+
+class Agent:
+    """State shared by the launcher, the channel's thread and the server."""
+
+    def __init__(self, channel):
+        """Starts nothing yet."""
+        self.channel = channel
+        self.counter = Counter(channel.wake, self._send_counts)
+        self.settings = None
+        self.server = None          # servers.base.Server
+        self.loop = None            # asyncio loop, for the report
+        self.lifespan_error = None  # the application said that its startup failed
+        self.lifespan_raised = None  # it raised instead, which may mean nothing
+        self.draining = False
+        self._said_stopping = False
+        self.deadline = None        # monotonic time of the end of the grace
+        self.exit_code = 0
+        self._stderr = -1
+        self._ready = False
+        self._last_beat = 0.0
+        self._gone = False
+
+    @property
+    def is_ready(self):
+        """True once READY was sent."""
+        return self._ready
+
+    def configure(self, settings, stderr):
+        """The settings are known; stderr is the descriptor to put in the place of 2, or -1."""
+        self.settings = settings
+        self._stderr = stderr
+        self.counter.set_limit(settings.limit)
+
+    def start(self):
+        """Starts the channel's thread."""
+        os.register_at_fork(after_in_child=self._after_fork_in_child)
+        start_new_thread(self._run, ())
+
+    def _after_fork_in_child(self):
+        """A child that the application forked is no worker."""
+        self.channel.after_fork_in_child()
+        self.counter.after_fork_in_child()
+        self._gone = True
+
+    # called by the server
+
+    def ready(self):
+        """The server accepts connections. Main thread only; raises BootError."""
+        if self._ready:
+            return
+        if self.lifespan_error is not None:
+            raise BootError(self.lifespan_error)
+        stacks = signals.settle(self)
+        self._restore_stderr()
+        lines = [b"READY=1", b"SERVER=" + encode_text(self.server.version)]
+        if self.server.sync:
+            lines.append(b"SYNC=1")
+        if stacks:
+            lines.append(b"STACKS=1")
+        self._last_beat = monotonic()
+        self._ready = True
+        self.channel.send(b"\n".join(lines), True)
+
+    def _restore_stderr(self):
+        """Puts the real standard error back in the place of the master's pipe."""
+        if self._stderr < 0:
+            return
+        sys.stderr.flush()
+        try:
+            os.dup2(self._stderr, 2)
+            os.close(self._stderr)
+        except OSError:
+            pass
+        self._stderr = -1
+
+    def beat(self, healthy=None):
+        """The server's loop turns. Cheap: sends at most one message per interval.
+
+        healthy, asked only when a heartbeat is due, may hold it back.
+        """
+        interval = self.settings.beat
+        if not interval or not self._ready:
+            return
+        now = monotonic()
+        if now - self._last_beat < interval * 0.8 or (healthy is not None and not healthy()):
+            return
+        self._last_beat = now
+        self.channel.send(b"WATCHDOG=1")
+
+    def grace_left(self):
+        """Seconds until the grace ends; the whole grace when nothing drains."""
+        if self.deadline is None:
+            return float(self.settings.graceful_timeout)
+        return max(0.0, self.deadline - monotonic())
+
+    def fresh_wait(self):
+        """Seconds to wait for the first request of connections that were just accepted."""
+        return min(FRESH_WAIT, self.grace_left() * FRESH_SHARE)
+
+    # asked by the master, a signal, or the end of the channel
+
+    def drain(self, grace, exit_code=0):
+        """Ends gracefully within grace seconds. Any thread, also a signal handler: no locks."""
+        deadline = monotonic() + grace
+        if self.deadline is None or deadline < self.deadline:
+            self.deadline = deadline
+        self.exit_code = exit_code
+        if not self._ready or self.server is None:
+            _exit(exit_code)
+        first = not self.draining
+        self.draining = True
+        if first:
+            self.server.announce_drain()
+            if self.server.sync:
+                # In a request it accepts nothing, and after it no more.
+                self.stopped_accepting()
+            self.server.post(self.server.drain)
+        self.channel.wake()
+
+    def stopped_accepting(self):
+        """This process takes no new connections any more: a reload waits to hear that."""
+        if not self._said_stopping:
+            self._said_stopping = self.channel.send(b"STOPPING=1")
+
+    def finish(self):
+        """The server has ended: the last counts must not stay behind."""
+        if self.draining:
+            self.stopped_accepting()
+        message = self.counter.take_change()
+        if message is not None:
+            self.channel.send(message, True)
+
+    def end_within(self, seconds):
+        """The process is ending by itself, and has this long for its exit handlers."""
+        self.deadline = monotonic() + seconds
+        self.channel.wake()
+
+    # the channel's thread
+
+    def _run(self):
+        """Main function of the thread: whatever goes wrong must not end it."""
+        while not self._gone:
+            try:
+                self._turn()
+            except Exception as exc:
+                self.complain("the channel's thread: %r" % exc)
+                # Whatever it is may come again at once: neither spin nor flood the log.
+                real_sleep(1)
+
+    def _turn(self):
+        """Waits once, and deals with all that is due."""
+        timeout = INTERVAL if self.counter.is_awake() else None
+        if self.deadline is not None:
+            left = max(0.0, self.deadline - _MARGIN - monotonic())
+            timeout = left if timeout is None else min(timeout, left)
+        for message in self.channel.wait(timeout):
+            if message is None:
+                self._orphaned()
+                return
+            self._handle(message)
+        self._flush()
+        if self.deadline is not None and monotonic() >= self.deadline - _MARGIN:
+            self._expire()
+
+    def _flush(self):
+        """Sends the counts when they changed; called at most once per interval by design."""
+        if self.counter.is_awake():
+            message = self.counter.take_change()
+            if message is not None and not self.channel.send(message):
+                self.counter.not_sent()
+
+    def _send_counts(self):
+        """The limit is reached: tells it at once."""
+        if not self.channel.send(self.counter.message()):
+            self.counter.not_sent()
+
+    def _handle(self, message):
+        """One datagram of the master; unknown keys are ignored."""
+        if "LIMITS" in message:
+            self.counter.set_limit(_number(message["LIMITS"]))
+        if "REPORT" in message:
+            self.channel.send_report(_number(message["REPORT"]), report.build(self))
+        if "REOPEN" in message:
+            self._reopen(message)
+        elif FD_KEY in message:
+            os.close(message[FD_KEY])
+        if message.get("DRAIN") == "1":
+            grace = message.get("GRACE_USEC")
+            if grace is None and self.settings is not None:
+                self.drain(float(self.settings.graceful_timeout))
+            else:
+                self.drain(_number(grace) / 1e6)
+
+    def _reopen(self, message):
+        """Log files were moved away; the master sends the new one along if it is its own."""
+        fd = message.get(FD_KEY, -1)
+        if fd >= 0:
+            # Until READY standard error is a pipe of the master, and the file waits its turn.
+            if self._stderr >= 0:
+                os.dup2(fd, self._stderr, inheritable=False)
+            else:
+                os.dup2(fd, 2)
+            os.dup2(fd, 1)
+            os.close(fd)
+        if self.server is not None and self._ready:
+            self.server.post(self.server.reopen)
+
+    def _orphaned(self):
+        """The master is gone: nobody will restart or stop this worker."""
+        if self.deadline is None:
+            self.complain("the master is gone: ending")
+        deadline = monotonic() + ORPHAN_GRACE
+        if self._ready:
+            self.drain(ORPHAN_GRACE, 1)
+            while monotonic() < deadline - _MARGIN:
+                real_sleep(max(0.001, deadline - _MARGIN - monotonic()))
+        _exit(1)
+
+    def _expire(self):
+        """The grace is over: what is not finished now never will be."""
+        busy = self.counter.busy
+        if busy:
+            self.complain("the grace is over with %d request%s unfinished"
+                          % (busy, "" if busy == 1 else "s"))
+        _exit(self.exit_code)
+
+    def complain(self, text):
+        """One line to standard error, past all buffers."""
+        try:
+            _write(2, ("preforkd: worker %d: %s\n" % (os.getpid(), text)).encode())
+        except OSError:
+            pass
+
+
+def _number(text):
+    """A number of the master, 0 for rubbish."""
+    try:
+        return max(0, int(text))
+    except (TypeError, ValueError):
+        return 0

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""Requests completed, requests in flight, and the start of the oldest one.
+
+begin() and end() are called for every request, from any thread, and together cost a fraction of a
+microsecond: they take no lock, since what they do to shared state is atomic in CPython, and make no
+system call but for the first change after a quiet moment (which wakes the channel's thread) and for
+the request that reaches the limit. The channel's thread sends what changed, at most once per
+INTERVAL. A change is never lost: a request sets the mark of a change before it looks whether the
+thread is awake; the thread says that it sleeps before it looks for the mark a last time.
+"""
+
+import itertools
+import sys
+from _thread import allocate_lock
+from time import monotonic_ns
+
+# Seconds between two messages of counts.
+INTERVAL = 0.05
+
+_NEVER = float("inf")
+
+
+class _LockedCount:
+    """itertools.count for interpreters without a global lock, where it may lose steps."""
+
+    def __init__(self, start):
+        """The first value."""
+        self._value = start
+        self._lock = allocate_lock()
+
+    def __next__(self):
+        """The next value."""
+        with self._lock:
+            value = self._value
+            self._value += 1
+        return value
+
+    def __repr__(self):
+        """As itertools.count shows itself."""
+        return "count(%d)" % self._value
+
+
+_count = itertools.count if getattr(sys, "_is_gil_enabled", lambda: True)() else _LockedCount
+
+
+def _steps(count):
+    """How often next() was called on a count that began with 1, without calling it."""
+    return int(repr(count)[6:-1]) - 1
+
+
+class Counter:
+    """The counts of one worker. Bound to originals at import, so that gevent cannot patch them."""
+
+    def __init__(self, wake, urgent):
+        """wake() rouses the channel's thread; urgent() sends the counts at once."""
+        self._wake = wake
+        self._urgent = urgent
+        self._serials = _count(1)
+        self._ends = _count(1)
+        self._flying = {}       # serial -> start in ns; insertion order is age
+        self._dirty = False
+        self._awake = False
+        self._alarm = _NEVER    # number of completed requests that is told at once
+
+    @property
+    def busy(self):
+        """Requests in flight."""
+        return len(self._flying)
+
+    @property
+    def done(self):
+        """Requests completed."""
+        return _steps(self._ends)
+
+    def begin(self):
+        """A request has begun; returns what end() needs."""
+        serial = next(self._serials)
+        self._flying[serial] = monotonic_ns()
+        self._dirty = True
+        if not self._awake:
+            self._rouse()
+        return serial
+
+    def end(self, serial):
+        """The request has ended, well or not; a second time does nothing."""
+        if self._flying.pop(serial, None) is None:
+            return
+        done = next(self._ends)
+        self._dirty = True
+        if done >= self._alarm:
+            self._ring()
+        if not self._awake:
+            self._rouse()
+
+    def completed(self, total):
+        """For servers that only know a total: requests completed since are added to ours."""
+        while self.done < total:
+            self.end(self.begin())
+
+    def _rouse(self):
+        """The thread shall look."""
+        self._awake = True
+        self._wake()
+
+    def _ring(self):
+        """The limit is reached: once."""
+        self._alarm = _NEVER
+        self._urgent()
+
+    def set_limit(self, limit):
+        """A new limit, 0 for none: told again, at once when it is reached already."""
+        self._alarm = limit or _NEVER
+        if limit and self.done >= limit:
+            self._ring()
+
+    def _oldest(self):
+        """Start of the oldest request in flight in ns, or 0."""
+        while True:
+            try:
+                return next(iter(self._flying.values()), 0)
+            except RuntimeError:
+                # A request began or ended in between.
+                continue
+
+    def message(self):
+        """The counts as lines of a datagram."""
+        oldest = self._oldest()
+        return "REQUESTS=%d\nBUSY=%d\nOLDEST_USEC=%d" % (
+            self.done, len(self._flying) if oldest else 0, oldest // 1000)
+
+    def oldest_seconds(self):
+        """Age of the oldest request in flight, or None."""
+        oldest = self._oldest()
+        return (monotonic_ns() - oldest) / 1e9 if oldest else None
+
+    def is_awake(self):
+        """True while the channel's thread should look again after INTERVAL."""
+        return self._awake
+
+    def take_change(self):
+        """For the channel's thread: a message when something changed, else None and rest."""
+        if not self._dirty:
+            self._awake = False
+            if not self._dirty:
+                return None
+            self._awake = True
+        self._dirty = False
+        return self.message()
+
+    def not_sent(self):
+        """The last message did not get through: there is still something to say."""
+        self._dirty = True
+
+    def after_fork_in_child(self):
+        """A forked child has no requests and nobody to tell."""
+        self._wake = self._urgent = _nothing
+        self._flying = {}
+
+
+def _nothing():
+    """What a forked child does instead of talking to the master."""

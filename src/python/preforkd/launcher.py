@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""From exec to the end: environment, settings, server, application, serving, exit.
+
+Exit status 0 after a drain or SIGTERM, 1 for everything else; why it is 1 was told to the master as
+ERROR= and, with the whole traceback, to standard error.
+"""
+
+import os
+import sys
+
+from . import application, errors, listeners, servers, settings, signals, title
+from .agent import Agent
+from .channel import Channel
+
+# A worker that failed while serving may take this long for its exit handlers.
+_CRASH_GRACE = 5.0
+
+
+def _set_path(pythonpath):
+    """The working directory first, then pythonpath, as with gunicorn."""
+    try:
+        cwd = os.getcwd()
+    except OSError as exc:
+        raise errors.BootError("the working directory is gone: %s" % exc) from None
+    wanted = [cwd] + [os.path.abspath(path) for path in pythonpath]
+    sys.path[:] = wanted + [path for path in sys.path if path not in wanted]
+
+
+def _line_buffered():
+    """What the application prints reaches the log at once, although it is no terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.reconfigure(line_buffering=True)
+        except (AttributeError, ValueError):
+            pass
+
+
+def _flush():
+    """Standard streams, whatever the application made of them."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+
+
+def _better(agent, exc):
+    """Servers only log why a lifespan startup failed, and end; the application's word is better."""
+    said = agent.lifespan_error
+    if said is None and isinstance(exc, (SystemExit, _Ended)):
+        said = agent.lifespan_raised
+    return errors.BootError(said) if said is not None else exc
+
+
+class _Ended(errors.BootError):
+    """The server ended without an error, and before it served."""
+
+
+def _fail(agent, exc):
+    """Tells why, and ends. Never returns."""
+    doing = None
+    if not agent.is_ready:
+        exc = _better(agent, exc)
+    if not isinstance(exc, errors.BootError):
+        sys.stderr.write(errors.format_exception(exc))
+        if agent.settings is not None and not agent.is_ready:
+            doing = "starting %s failed" % agent.settings.app
+    text = errors.describe(exc, doing)
+    if isinstance(exc, errors.BootError) or not agent.channel.is_open:
+        sys.stderr.write("preforkd: %s\n" % text)
+    agent.channel.send_text("ERROR", text, True)
+    agent.exit_code = 1
+    if not agent.is_ready:
+        # Threads that the application started may never end; nothing is in flight.
+        _flush()
+        os._exit(1)
+    agent.end_within(_CRASH_GRACE)
+    _flush()
+    sys.exit(1)
+
+
+def _boot(agent, channel_fd):
+    """Everything up to the server; returns it."""
+    inherited = settings.read_environment(channel_fd)
+    chosen = inherited.settings
+    agent.configure(chosen, inherited.stderr)
+    title.set_title(chosen.title)
+    _set_path(chosen.pythonpath)
+    sys.argv[:] = ["preforkd"]
+    worker_class = servers.resolve(chosen)
+    servers.patch_early(worker_class)
+    agent.start()
+    sockets = listeners.adopt(inherited.listen_fds)
+    agent.server = servers.create(worker_class, agent, chosen, sockets)
+    agent.server.prepare()
+    return agent.server
+
+
+def main():
+    """Runs a worker until its end."""
+    channel_fd = settings.take_channel()
+    agent = Agent(Channel(channel_fd))
+    try:
+        signals.quiet()
+        _line_buffered()
+        server = _boot(agent, channel_fd)
+        try:
+            server.serve(lambda: application.load(agent.settings.app))
+        finally:
+            agent.finish()
+        if not agent.is_ready:
+            raise _Ended("%s ended before it served" % server.version)
+    except SystemExit as exc:
+        if not agent.is_ready:
+            _fail(agent, exc)
+        raise
+    except BaseException as exc:
+        _fail(agent, exc)
+    _flush()
+    sys.exit(agent.exit_code)

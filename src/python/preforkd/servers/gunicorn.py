@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""gunicorn's worker classes without gunicorn's arbiter, from gunicorn 20.1 on.
+
+The worker gets our listeners in the place of gunicorn's wrappers, a small application object, and a
+heartbeat that goes to the channel: its first notify() is readiness for every class. Hooks of the
+worker run; those of the master cannot.
+"""
+
+import collections
+import os
+import re
+import sys
+
+from .. import application
+from ..aio import Loop
+from ..errors import BootError
+from . import gunicorn_config, gunicorn_workers, not_installed
+from .base import Server
+
+_KINDS = {gunicorn_workers.Sync: "wsgi", gunicorn_workers.Threads: "wsgi",
+          gunicorn_workers.OldThreads: "wsgi", gunicorn_workers.Gevent: "wsgi",
+          gunicorn_workers.GeventPyWSGI: "wsgi", gunicorn_workers.Uvicorn: "asgi",
+          gunicorn_workers.NativeASGI: "asgi", gunicorn_workers.OtherASGI: "asgi"}
+
+
+class _Heartbeat:
+    """Stands in for gunicorn's heartbeat file."""
+
+    def __init__(self, server):
+        """One per worker."""
+        self._server = server
+
+    def notify(self):
+        """The worker's loop turns."""
+        self._server.turn()
+
+    def fileno(self):
+        """gunicorn makes it close-on-exec."""
+        return self._server.agent.channel.fileno()
+
+    def last_update(self):
+        """Nobody asks but the arbiter."""
+        return 0
+
+    def close(self):
+        """Nothing to close."""
+
+
+class _Application:
+    """What a worker wants to know about the application."""
+
+    def __init__(self, server, load, cfg):
+        """Nothing is loaded yet."""
+        self._server = server
+        self._load = load
+        self.cfg = cfg
+        self.callable = None
+
+    def wsgi(self):
+        """The callable, loaded once."""
+        if self.callable is None:
+            self.callable = self._server.wrap(self._load())
+        return self.callable
+
+    def load(self):
+        """gunicorn's other name for it."""
+        return self.wsgi()
+
+
+class _Arbiter:
+    """What hooks of the worker may look at in the place of gunicorn's arbiter."""
+
+    def __init__(self, server, cfg, log, app):
+        """Only data."""
+        self.cfg = cfg
+        self.log = log
+        self.app = app
+        self.pid = os.getppid()
+        self.LISTENERS = server.listeners
+        self.WORKERS = {}
+        self.address = [str(listener) for listener in server.listeners]
+        self.timeout = cfg.timeout
+        self.num_workers = cfg.workers
+        self.proc_name = cfg.proc_name
+        self.worker_age = server.age
+        self.master_pid = 0
+
+
+class GunicornServer(Server):
+    """One worker of gunicorn's."""
+
+    name = "gunicorn"
+    uvicorn_server = None
+    aio = None
+
+    def __init__(self, agent, settings, listeners):
+        """Nothing runs yet."""
+        super().__init__(agent, settings, listeners)
+        self._posted = collections.deque()
+        self._worker = None
+        self._beating = False
+        try:
+            self.age = int(os.environ.get("PREFORKD_WORKER_ID", "1"))
+        except ValueError:
+            self.age = 1
+
+    def prepare(self):
+        """Imports gunicorn, reads its settings, and finds the worker class."""
+        try:
+            import gunicorn
+            import gunicorn.util
+            import gunicorn.workers
+            import gunicorn.workers.base
+        except ImportError as exc:
+            raise not_installed("gunicorn", exc, self.settings.worker_class) from None
+        self._gunicorn = gunicorn
+        self.version = "gunicorn %s %s" % (gunicorn.__version__, self.settings.worker_class)
+        self._check_name()
+        self.cfg = gunicorn_config.build(self.settings, self.version, self.say)
+        self._find_class()
+        self._check_tls()
+
+    def _check_name(self):
+        """A misspelt worker-class must not end in a puzzling import error."""
+        name = self.settings.worker_class
+        if "." not in name and name not in self._gunicorn.workers.SUPPORTED_WORKERS:
+            own = ["auto", "sync", "gthread", "gevent", "waitress", "stdlib", "uvicorn",
+                   "hypercorn"]
+            raise BootError("worker-class %s is not known: one of %s, or the dotted path of a "
+                            "gunicorn worker class" % (name, ", ".join(own)))
+
+    def _find_class(self):
+        """Loads the class and extends it."""
+        name = self.settings.worker_class
+        try:
+            found = self.cfg.worker_class
+        except Exception as exc:
+            raise BootError("worker-class %s cannot be loaded: %s"
+                            % (name, _essence(exc))) from None
+        if not isinstance(found, type) or not issubclass(found, self._gunicorn.workers.base.Worker):
+            raise BootError("worker-class %s is no gunicorn worker class" % name)
+        self._class, mixin = gunicorn_workers.extend(found, self)
+        kind = _KINDS.get(mixin)
+        if kind is not None:
+            self.require_kind(kind)
+        self.sync = mixin is gunicorn_workers.Sync
+        self.own_term = issubclass(mixin, gunicorn_workers.Other)
+        if name == "sync" and mixin is not gunicorn_workers.Sync:
+            self.version = "gunicorn %s gthread" % self._gunicorn.__version__
+
+    def _check_tls(self):
+        """Files that are missing are told before the first handshake fails."""
+        for name in ("certfile", "keyfile", "ca_certs"):
+            path = getattr(self.cfg, name, None)
+            if path and not os.path.exists(path):
+                raise BootError("section [server]: %s %s does not exist" % (name, path))
+
+    def serve(self, load):
+        """Runs the worker's loop in this thread."""
+        gunicorn, cfg = self._gunicorn, self.cfg
+        os.environ["SERVER_SOFTWARE"] = gunicorn.SERVER_SOFTWARE
+        log = cfg.logger_class(cfg)
+        app = _Application(self, load, cfg)
+        arbiter = _Arbiter(self, cfg, log, app)
+        gunicorn.workers.base.WorkerTmp = lambda cfg: _Heartbeat(self)
+        if hasattr(self._class, "check_config"):
+            self._class.check_config(cfg, log)
+        beat = self.settings.beat or self.settings.timeout or 30
+        worker = self._class(self.age, os.getppid(), list(self.listeners), app, beat, cfg, log)
+        worker.tmp = _Heartbeat(self)
+        worker.pid = os.getpid()
+        self._worker = worker
+        if cfg.worker_abort is not cfg.settings["worker_abort"].default:
+            self.abort_handler = worker.handle_abort
+        try:
+            cfg.post_fork(arbiter, worker)
+            worker.init_process()
+        finally:
+            self._worker_exit(cfg, arbiter, worker, log)
+
+    def _worker_exit(self, cfg, arbiter, worker, log):
+        """The user's last hook; what it raises must not hide why the worker ended."""
+        try:
+            cfg.worker_exit(arbiter, worker)
+        except Exception:
+            log.exception("worker_exit hook")
+
+    def wrap(self, app):
+        """Checks the application and counts around it where the class needs that."""
+        if self.settings.kind == "asgi" or not self.own_term:
+            application.check_kind(app, self.settings.kind, self.settings.app)
+        return self._worker.preforkd_wrap(app)
+
+    def turn(self):
+        """The worker's loop turns: the first time it is ready."""
+        while self._posted:
+            self._posted.popleft()()
+        if not self.agent.is_ready:
+            self.agent.ready()
+        if not self._beating:
+            self._begin_beating()
+        self._worker.preforkd_turn()
+        self.agent.beat(self._worker.preforkd_healthy)
+
+    def _begin_beating(self):
+        """asyncio workers beat by timers of the loop, which also turn while it drains."""
+        self._beating = True
+        asyncio = sys.modules.get("asyncio")
+        loop = asyncio._get_running_loop() if asyncio is not None else None
+        if loop is None or self.uvicorn_server is not None:
+            return
+        if self.aio is None:
+            self.aio = Loop(self.agent, loop)
+        self.aio.start_beating()
+
+    def post(self, function):
+        """Runs function in the worker's loop, at its next turn."""
+        if self.uvicorn_server is not None:
+            self.uvicorn_server.post(function)
+        elif self.aio is not None:
+            self.aio.post(function)
+        else:
+            self._posted.append(function)
+            if self._worker is not None:
+                self._worker.preforkd_wake()
+
+    def announce_drain(self):
+        """Some classes need not wait for their loop."""
+        if self._worker is not None:
+            self._worker.preforkd_announce()
+
+    def drain(self):
+        """In the worker's loop."""
+        self._worker.preforkd_drain()
+
+    def reopen(self):
+        """gunicorn's log files."""
+        if self._worker is not None:
+            self._worker.log.reopen_files()
+
+
+def _essence(exc):
+    """gunicorn puts whole tracebacks into the texts of its errors; only their last line helps."""
+    lines = [line.strip() for line in str(exc).splitlines()]
+    telling = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    if telling:
+        return telling[-1]
+    return next((line for line in lines if line), type(exc).__name__)
+
+
+create = GunicornServer

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""uvicorn, from 0.17 on.
+
+Its Server class is extended rather than its command line: readiness is known when startup() has
+returned, SIGTERM is ours, and before its own shutdown (which closes connections that have not asked
+anything yet) the doors are closed and those get their answer. gunicorn's UvicornWorker uses the
+same extension.
+"""
+
+import contextlib
+import inspect
+
+from .. import application, options, wrap
+from ..aio import Loop
+from . import not_installed
+from .base import Server
+
+_OWNED = {
+    "app": options.use("asgi"), "host": options.use("listen"), "port": options.use("listen"),
+    "uds": options.use("listen"), "fd": options.use("listen"),
+    "reload": "use preforkctl reload", "reload_dirs": "use preforkctl reload",
+    "reload_delay": "use preforkctl reload", "reload_includes": "use preforkctl reload",
+    "reload_excludes": "use preforkctl reload",
+    "workers": options.use("workers"), "limit_max_requests": options.use("max-requests"),
+    "limit_max_requests_jitter": options.use("max-requests-jitter"),
+    "backlog": options.use("backlog"), "timeout_keep_alive": options.use("keepalive"),
+    "timeout_notify": options.use("timeout"), "callback_notify": options.use("timeout"),
+    "timeout_graceful_shutdown": options.use("graceful-timeout"),
+    "timeout_worker_healthcheck": options.use("timeout"),
+    "factory": "write asgi = module:factory()", "env_file": "use section [env]",
+    "ssl_context_factory": "it takes a function, use certfile and keyfile",
+    "self": "it is no option",
+}
+
+_ALIASES = {
+    "certfile": "ssl_certfile", "keyfile": "ssl_keyfile", "keyfile_password":
+    "ssl_keyfile_password", "ca_certs": "ssl_ca_certs", "cert_reqs": "ssl_cert_reqs",
+    "ciphers": "ssl_ciphers",
+}
+
+# Options whose legal words are the keys of a dictionary of uvicorn.config.
+_WORDS = {"loop": ("LOOP_SETUPS", "LOOP_FACTORIES"), "http": ("HTTP_PROTOCOLS",),
+          "ws": ("WS_PROTOCOLS",), "lifespan": ("LIFESPAN",)}
+
+# Left of the grace for cancelled tasks and the lifespan's shutdown.
+_TAIL = 0.5
+
+
+def extend_server(base, agent, tls):
+    """A subclass of uvicorn.Server that belongs to preforkd."""
+
+    class PreforkdServer(base):
+        """uvicorn's server with the master's wishes."""
+
+        def __init__(self, *args, **kwargs):
+            """Known to the agent's server, which posts to it."""
+            super().__init__(*args, **kwargs)
+            self._preforkd_loop = None
+            self._preforkd_listeners = []
+            agent.server.uvicorn_server = self
+
+        async def serve(self, sockets=None):
+            """Counts at the outermost layer of what uvicorn makes of the application."""
+            config = self.config
+            if not config.loaded:
+                config.load()
+            config.loaded_app = wrap.CountedASGI(config.loaded_app, agent)
+            self._preforkd_listeners = list(sockets or ())
+            await super().serve(sockets=sockets)
+
+        async def startup(self, sockets=None):
+            """Ready when this has succeeded."""
+            import asyncio
+            self._preforkd_loop = Loop(agent, asyncio.get_running_loop())
+            await super().startup(sockets=sockets)
+            if self.started and not self.should_exit:
+                agent.ready()
+                self._preforkd_loop.start_beating()
+
+        def install_signal_handlers(self):
+            """Of old versions: signals are the launcher's."""
+
+        @contextlib.contextmanager
+        def capture_signals(self):
+            """Of new versions: signals are the launcher's, and none is raised again at the end."""
+            yield
+
+        def post(self, function):
+            """Runs function in the loop."""
+            if self._preforkd_loop is not None:
+                self._preforkd_loop.post(function)
+
+        def drain(self):
+            """In the loop: what takes time is done in a task."""
+            import asyncio
+            task = asyncio.ensure_future(self._preforkd_drain())
+            # Kept alive by a reference; an error must not keep the server from ending.
+            task.add_done_callback(self._preforkd_drained)
+            self._preforkd_task = task
+
+        def _preforkd_drained(self, _task):
+            """uvicorn's own shutdown begins at its next tick."""
+            self.should_exit = True
+
+        async def _preforkd_drain(self):
+            """Closes the doors, and waits for the first request of what came in lately."""
+            connections = self.server_state.connections
+            if hasattr(self.config, "timeout_graceful_shutdown"):
+                self.config.timeout_graceful_shutdown = max(0.1, agent.grace_left() - _TAIL)
+            await self._preforkd_loop.close_doors(self._preforkd_listeners)
+            await self._preforkd_loop.wait_fresh(
+                self._preforkd_listeners,
+                lambda: sum(1 for c in connections if getattr(c, "cycle", c) is None),
+                lambda: len(connections), tls(self))
+
+    return PreforkdServer
+
+
+class UvicornServer(Server):
+    """uvicorn on the inherited sockets."""
+
+    name = "uvicorn"
+    uvicorn_server = None
+
+    def prepare(self):
+        """Imports uvicorn and builds the arguments of its Config."""
+        self.require_kind("asgi")
+        try:
+            import uvicorn
+            import uvicorn.config
+            import uvicorn.server
+        except ImportError as exc:
+            raise not_installed("uvicorn", exc, self.settings.worker_class) from None
+        self._uvicorn = uvicorn
+        self.version = "uvicorn %s" % uvicorn.__version__
+        self.ignore_unused("threads", "worker_connections", "gunicorn_config")
+        self._parameters = inspect.signature(uvicorn.Config.__init__).parameters
+        self._options = options.collect(
+            self.settings.server, _OWNED, self._parameters, self._convert, self.version,
+            {alias: name for alias, name in _ALIASES.items() if name in self._parameters})
+
+    def _words(self, name):
+        """Legal words of an option, or ()."""
+        for table in _WORDS.get(name, ()):
+            words = getattr(self._uvicorn.config, table, None)
+            if words:
+                return tuple(words)
+        return ()
+
+    def _convert(self, name, text):
+        """The value of one option, typed by its default and annotation."""
+        words = self._words(name)
+        if words and ":" not in text:
+            return options.as_choice(*words)(text)
+        if name == "interface":
+            return options.as_choice("auto", "asgi3", "asgi2", "wsgi")(text)
+        if name == "ssl_version":
+            return options.as_constant("PROTOCOL_")(text)
+        if name == "ssl_cert_reqs":
+            return options.as_constant("CERT_")(text)
+        if name == "headers":
+            return _headers(text)
+        parameter = self._parameters[name]
+        default, hint = parameter.default, str(parameter.annotation)
+        if isinstance(default, bool) or (default is None and "bool" in hint):
+            return options.as_bool(text)
+        if isinstance(default, int) and "float" not in hint:
+            return options.as_int(text)
+        if isinstance(default, (int, float)) or (
+                default is None and ("int" in hint or "float" in hint)):
+            if text.strip().lower() in ("", "none"):
+                return None
+            if "str" in hint and not text.strip().isdigit():
+                return text
+            return options.as_number(text)
+        return text
+
+    def serve(self, load):
+        """Runs uvicorn's loop in this thread."""
+        app = load()
+        settings = self.settings
+        arguments = {"log_level": settings.log_level, "workers": 1, "backlog": settings.backlog}
+        if settings.keepalive is not None:
+            arguments["timeout_keep_alive"] = settings.keepalive
+        arguments.update(self._options)
+        if arguments.get("interface") != "wsgi":
+            application.check_kind(app, "asgi", settings.app)
+        config = self._uvicorn.Config(app, **arguments)
+        server_class = extend_server(self._uvicorn.Server, self.agent,
+                                     lambda server: bool(server.config.ssl))
+        server = server_class(config)
+        server.run(sockets=self.listeners)
+
+    def post(self, function):
+        """Runs function in the loop."""
+        if self.uvicorn_server is not None:
+            self.uvicorn_server.post(function)
+
+    def drain(self):
+        """In the loop."""
+        self.uvicorn_server.drain()
+
+
+def _headers(text):
+    """Either a Python list of pairs, or one "Name: value"."""
+    if text.lstrip().startswith("["):
+        pairs = options.as_literal(text)
+        return [(str(name), str(value)) for name, value in pairs]
+    name, sign, value = text.partition(":")
+    if not sign:
+        raise ValueError("write Name: value")
+    return [(name.strip(), value.strip())]
+
+
+create = UvicornServer

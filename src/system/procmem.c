@@ -1,0 +1,143 @@
+/*
+ * procmem.c - one worker's memory and descriptors.
+ *
+ * A sample is one pread on a descriptor that stays open: no path is resolved, no
+ * memory taken, and the number cannot be another process's, since the
+ * descriptor belongs to the one it was opened for. A process without an address
+ * space (a zombie) counts as gone.
+ */
+#include "system/procmem.h"
+#include "system/proctext.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+const char *procmem_root = "/proc";
+
+static int
+open_of_pid(pid_t pid, const char *name, int flags)
+{
+	char path[PATH_MAX];
+	int n, fd;
+
+	if (pid <= 0)
+		return -EINVAL;
+	n = snprintf(path, sizeof(path), "%s/%d/%s", procmem_root, (int)pid, name);
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return -ENAMETOOLONG;
+	fd = open(path, flags | O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	return errno == ENOENT ? -ESRCH : -errno;
+}
+
+int
+procmem_open(struct procmem *m, pid_t pid)
+{
+	struct procmem opened = { .pid = pid };
+	struct procmem_sample sample;
+	int r;
+
+	opened.statm_fd = open_of_pid(pid, "statm", 0);
+	if (opened.statm_fd < 0)
+		return opened.statm_fd;
+	r = procmem_read(&opened, &sample);
+	if (r < 0) {
+		procmem_close(&opened);
+		return r;
+	}
+	*m = opened;
+	return 0;
+}
+
+int
+procmem_read(struct procmem *m, struct procmem_sample *ret)
+{
+	static uint64_t page_bytes;
+	char text[256];
+	uint64_t size, resident;
+	ssize_t n;
+
+	if (m->statm_fd < 0)
+		return -EBADF;
+	if (page_bytes == 0)
+		page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+	do {
+		n = pread(m->statm_fd, text, sizeof(text), 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (n == 0)
+		return -ESRCH;
+	if (proctext_statm(text, (size_t)n, &size, &resident) < 0)
+		return -EBADMSG;
+	if (size == 0)
+		return -ESRCH;
+	if (size > UINT64_MAX / page_bytes || resident > UINT64_MAX / page_bytes)
+		return -EBADMSG;
+	*ret = (struct procmem_sample){
+		.rss_bytes = resident * page_bytes,
+		.as_bytes = size * page_bytes,
+	};
+	return 0;
+}
+
+void
+procmem_close(struct procmem *m)
+{
+	base_close_p(&m->statm_fd);
+	m->pid = 0;
+}
+
+static int
+count_entries(int fd, uint64_t *ret)
+{
+	DIR *dir = fdopendir(fd);
+	uint64_t n = 0;
+	int r;
+
+	if (!dir) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	for (;;) {
+		struct dirent *de;
+
+		errno = 0;
+		de = readdir(dir);
+		if (!de)
+			break;
+		n += de->d_name[0] != '.';
+	}
+	r = -errno;
+	closedir(dir);
+	if (r < 0)
+		return r;
+	*ret = n;
+	return 0;
+}
+
+int
+procmem_count_fds(pid_t pid, uint64_t *ret)
+{
+	AUTO_CLOSE int fd = open_of_pid(pid, "fd", O_DIRECTORY);
+	struct statfs fs;
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	/* since Linux 6.2 the size of the folder is the number, and a process with very many
+	 * descriptors costs no more than one with few */
+	if (fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC &&
+	    fstat(fd, &st) == 0 && st.st_size > 0) {
+		*ret = (uint64_t)st.st_size;
+		return 0;
+	}
+	return count_entries(TAKE_FD(fd), ret);
+}

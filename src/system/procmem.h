@@ -1,0 +1,53 @@
+/*
+ * procmem.h - memory and descriptors of worker processes, from /proc.
+ *
+ * procmem_root can be pointed at a made-up /proc by tests. Never logs.
+ */
+#ifndef PREFORKD_PROCMEM_H
+#define PREFORKD_PROCMEM_H
+
+#include "base/base.h"
+
+extern const char *procmem_root;	/* "/proc" */
+
+struct procmem {
+	int statm_fd;		/* kept open; -1 */
+	pid_t pid;
+};
+
+struct procmem_sample {
+	uint64_t rss_bytes;
+	uint64_t as_bytes;
+};
+
+#define PROCMEM_NONE ((struct procmem){ .statm_fd = -1 })
+
+/* Opens /proc/PID/statm of a living child that has exec'd. 0 or negative errno. */
+int procmem_open(struct procmem *m, pid_t pid);
+/* -ESRCH when the process is gone. */
+int procmem_read(struct procmem *m, struct procmem_sample *ret);
+void procmem_close(struct procmem *m);
+
+/* Number of open descriptors of a process (entries of /proc/PID/fd). -EACCES when this
+ * process may not look. */
+int procmem_count_fds(pid_t pid, uint64_t *ret);
+
+/* Sums over descendants: one walk over /proc for all of n leaders (process group ids).
+ * sum[i] gets RSS and address space of the members of group leaders[i] without the leader
+ * itself; n_members[i] their number. 0 or negative errno. */
+int procmem_groups(const pid_t *leaders, size_t n, struct procmem_sample *sum,
+    unsigned *n_members);
+
+/* Whether a process of the group of `leader` waits on a socket with this inode number with
+ * epoll (/proc/PID/fdinfo): 1, 0, or negative errno (-EACCES). */
+int procmem_polls_inode(pid_t leader, ino_t inode);
+
+/* The kernel's count of processes killed for memory in our cgroup (v2 memory.events oom_kill,
+ * v1 memory.oom_control oom_kill), found once; -ENOENT without one. */
+int cgroup_oom_kills(uint64_t *ret);
+
+/* CPUs this process may use: affinity, and the cgroup's quota rounded up (v2 cpu.max, v1
+ * cpu.cfs_quota_us), at least 1. */
+unsigned cgroup_cpus(void);
+
+#endif

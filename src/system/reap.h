@@ -1,0 +1,32 @@
+/*
+ * reap.h - who died, how; and signals that can only reach children.
+ */
+#ifndef PREFORKD_REAP_H
+#define PREFORKD_REAP_H
+
+#include "base/base.h"
+
+struct death {
+	pid_t pid;
+	bool by_signal;
+	int status;		/* exit status, or signal number */
+	bool core;
+};
+
+/* The next dead child without reaping it (waitid P_ALL, WNOWAIT): 1, 0 none, or negative
+ * errno. */
+int reap_peek(struct death *ret);
+
+/* Reaps a child that reap_peek returned. With own_group, first sends SIGKILL to what is
+ * left of its process group while the zombie still holds the number. */
+int reap_finish(pid_t pid, bool own_group);
+
+/* Signal to a child that has not been reaped; pid must be > 1. 0 or negative errno. */
+int reap_signal(pid_t pid, int sig);
+/* To its whole process group. */
+int reap_signal_group(pid_t pid, int sig);
+
+/* "exit status 3", "killed by SIGKILL", "killed by SIGSEGV (core dumped)". */
+void death_describe(const struct death *d, char *dst, size_t len);
+
+#endif

@@ -1,0 +1,313 @@
+/*
+ * sim_governor.c - the governor under a virtual clock: many slots, random boots, leaks,
+ * crashes, reloads and broken releases; after every step the promises are checked.
+ *
+ * usage: sim_governor [SLOTS [SEEDS [FIRST_SEED]]]
+ * Prints the seed of a run that broke a promise, and exits 1.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "model/governor.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MB       (UINT64_C(1) << 20)
+#define TICK_MS  100
+#define RUN_MS   UINT64_C(600000)
+#define BOOT_MAX UINT64_C(3000)
+
+struct sim_worker {
+	struct gov_worker gov;
+	unsigned slot;
+	uint64_t boot_until, drain_until;
+	uint64_t rss, fresh, leak_per_s, requests, rate;
+	uint64_t old_serial;		/* of the one it replaces */
+	enum reason reason;
+	bool boot_fails;
+};
+
+struct sim_slot {
+	struct sim_worker *serving, *successor;
+	bool crashed;			/* since it was last ready */
+};
+
+struct sim {
+	uint64_t seed, random, now;
+	struct governor g;
+	struct gov_policy p;
+	struct sim_slot *slots;
+	struct sim_worker **all;
+	struct gov_worker **view;
+	size_t n_slots, n_all;
+	uint64_t serial, last_start, broken_until;
+	uint64_t recycles[REASON_N], crashes;
+	uint64_t broken_total;
+	bool below_baseline;
+};
+
+static void __attribute__((noreturn, format(printf, 2, 3)))
+broken(const struct sim *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	printf("seed %llu, %llu ms: ", (unsigned long long)s->seed, (unsigned long long)s->now);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+	exit(1);
+}
+
+/* xorshift64*; the same numbers everywhere. */
+static uint64_t
+rnd(struct sim *s, uint64_t below)
+{
+	s->random ^= s->random >> 12;
+	s->random ^= s->random << 25;
+	s->random ^= s->random >> 27;
+	return (s->random * UINT64_C(0x2545F4914F6CDD1D) >> 11) % below;
+}
+
+static struct sim_worker *
+spawn(struct sim *s, unsigned slot, bool is_successor)
+{
+	struct sim_worker *w = calloc(1, sizeof *w);
+
+	if (w == NULL)
+		abort();
+	w->slot = slot;
+	w->gov.state = WS_STARTING;
+	w->gov.serial = ++s->serial;
+	w->gov.is_successor = is_successor;
+	w->gov.max_requests = rnd(s, 3) == 0 ? 0 : 2000 + rnd(s, 400);
+	w->gov.max_lifetime_ms = rnd(s, 3) == 0 ? 60000 + rnd(s, 60000) : 0;
+	w->boot_until = s->now + 100 + rnd(s, BOOT_MAX - 100);
+	w->fresh = (s->below_baseline ? 120 : 40) * MB + rnd(s, 20 * MB);
+	w->leak_per_s = rnd(s, 4) == 0 ? rnd(s, 8 * MB) : rnd(s, MB / 64);
+	w->rate = rnd(s, 60);
+	w->rss = w->fresh;
+	w->boot_fails = s->now < s->broken_until;
+	s->all[s->n_all++] = w;
+	return w;
+}
+
+static void
+bury(struct sim *s, struct sim_worker *w)
+{
+	for (size_t i = 0; i < s->n_all; i++)
+		if (s->all[i] == w)
+			s->all[i] = s->all[--s->n_all];
+	free(w);
+}
+
+static void
+take_over(struct sim *s, struct sim_worker *w)
+{
+	struct sim_slot *slot = &s->slots[w->slot];
+	struct sim_worker *old = slot->serving;
+
+	w->gov.state = WS_READY;
+	w->gov.ready_ms = s->now;
+	governor_boot_ok(&s->g);
+	if (slot->successor == w) {
+		slot->successor = NULL;
+		w->gov.is_successor = false;
+		if (old != NULL) {
+			if (old->gov.state != WS_READY)
+				broken(s, "slot %u: the old worker stopped serving first", w->slot);
+			old->gov.has_successor = false;
+			old->gov.state = WS_DRAINING;
+			old->gov.drain_ms = s->now;
+			old->drain_until = s->now + rnd(s, 5000);
+			s->recycles[w->reason]++;
+		}
+		slot->serving = w;
+	}
+	slot->crashed = false;
+}
+
+static void
+fail_boot(struct sim *s, struct sim_worker *w)
+{
+	struct sim_slot *slot = &s->slots[w->slot];
+
+	governor_boot_failed(&s->g, s->now);
+	if (slot->successor == w) {
+		slot->successor = NULL;
+		if (slot->serving != NULL)
+			slot->serving->gov.has_successor = false;
+	} else {
+		slot->serving = NULL;
+	}
+	bury(s, w);
+}
+
+static void
+crash(struct sim *s, struct sim_worker *w)
+{
+	struct sim_slot *slot = &s->slots[w->slot];
+
+	s->crashes++;
+	slot->crashed = true;
+	slot->serving = slot->successor;
+	if (slot->serving != NULL)
+		slot->serving->gov.is_successor = false;
+	slot->successor = NULL;
+	bury(s, w);
+}
+
+static void
+live(struct sim *s, struct sim_worker *w)
+{
+	const uint64_t value[GM_N] = { w->rss, 4 * w->rss, 30 };
+
+	switch (w->gov.state) {
+	case WS_STARTING:
+		if (s->now < w->boot_until)
+			return;
+		if (w->boot_fails)
+			fail_boot(s, w);
+		else
+			take_over(s, w);
+		return;
+	case WS_READY:
+		w->rss += w->leak_per_s * TICK_MS / 1000;
+		w->requests += rnd(s, w->rate + 1);
+		governor_count(&w->gov, w->requests, s->now);
+		if (s->now % 1000 == 0)
+			governor_sample(&s->g, &s->p, &w->gov, value, s->now, NULL);
+		if (rnd(s, 200000) == 0)
+			crash(s, w);
+		return;
+	case WS_DRAINING:
+		if (s->now >= w->drain_until)
+			bury(s, w);
+		return;
+	case WS_VACANT: case WS_STOPPING: case WS_KILLED: case WS_BACKOFF: case WS_N:
+		bury(s, w);
+		return;
+	}
+}
+
+static void
+govern(struct sim *s)
+{
+	for (;;) {
+		struct gov_step step;
+		struct sim_worker *w, *x;
+
+		for (size_t i = 0; i < s->n_all; i++)
+			s->view[i] = &s->all[i]->gov;
+		step = governor_next(&s->g, &s->p, s->view, s->n_all, s->now);
+		if (step.what == GOV_WAIT)
+			return;
+		w = container_of(step.worker, struct sim_worker, gov);
+		if (step.what == GOV_END_DRAIN) {
+			bury(s, w);
+			continue;
+		}
+		if (step.what != GOV_REPLACE)
+			broken(s, "unexpected step %d", step.what);
+		if (s->last_start != 0 && s->now - s->last_start < s->p.spacing_ms)
+			broken(s, "two starts %llu ms apart", (unsigned long long)(s->now -
+			    s->last_start));
+		if (s->slots[w->slot].successor != NULL || s->slots[w->slot].serving != w)
+			broken(s, "slot %u: replaced twice", w->slot);
+		s->last_start = s->now;
+		x = spawn(s, w->slot, true);
+		x->reason = step.reason;
+		s->slots[w->slot].successor = x;
+		w->gov.has_successor = true;
+		governor_started(&s->g, &x->gov, &w->gov, step.reason, s->now);
+	}
+}
+
+static void
+check(const struct sim *s)
+{
+	uint64_t patience = (s->n_slots + 1) * (BOOT_MAX + s->p.spacing_ms) / s->p.concurrency +
+	    7 * GOV_RANK_MS + s->broken_total * 2 + 2 * GOV_PROBE_MAX_MS;
+	size_t starting = 0;
+
+	for (size_t i = 0; i < s->n_all; i++) {
+		const struct gov_worker *w = &s->all[i]->gov;
+
+		starting += w->is_successor && w->state == WS_STARTING;
+		if (w->state == WS_READY && w->due != 0 && s->now - w->due_ms > patience)
+			broken(s, "slot %u waits since %llu ms", s->all[i]->slot,
+			    (unsigned long long)(s->now - w->due_ms));
+	}
+	if (starting > s->p.concurrency)
+		broken(s, "%zu successors boot at once", starting);
+	for (unsigned i = 0; i < s->n_slots; i++)
+		if (s->slots[i].serving == NULL && !s->slots[i].crashed)
+			broken(s, "slot %u serves nobody without a crash", i);
+}
+
+static void
+run(size_t n_slots, uint64_t seed)
+{
+	struct sim s = { .seed = seed, .random = seed * UINT64_C(0x9E3779B97F4A7C15) | 1 };
+
+	s.n_slots = n_slots;
+	s.slots = calloc(n_slots, sizeof *s.slots);
+	s.all = calloc(4 * n_slots + 64, sizeof *s.all);
+	s.view = calloc(4 * n_slots + 64, sizeof *s.view);
+	if (s.slots == NULL || s.all == NULL || s.view == NULL)
+		abort();
+	s.below_baseline = rnd(&s, 4) == 0;
+	s.p = (struct gov_policy){
+		.concurrency = 1 + rnd(&s, 4), .spacing_ms = rnd(&s, 3) * 500,
+		.min_lifetime_ms = 10000, .max_draining = n_slots, .samples = 2,
+		.limit = { [GM_RSS] = 100 * MB },
+	};
+	governor_init(&s.g);
+	governor_set_policy(&s.g, &s.p);
+	for (s.now = TICK_MS; s.now < RUN_MS; s.now += TICK_MS) {
+		for (unsigned i = 0; i < n_slots; i++) {
+			if (s.slots[i].serving != NULL)
+				continue;
+			s.slots[i].serving = spawn(&s, i, false);
+			/* Until its first worker is ready a slot is like one after a crash. */
+			s.slots[i].crashed = true;
+		}
+		if (rnd(&s, 3000) == 0)
+			for (unsigned i = 0; i < n_slots; i++)
+				governor_order(&s.slots[i].serving->gov, REASON_RELOAD, s.now);
+		if (rnd(&s, 4000) == 0 && s.broken_until < s.now) {
+			s.broken_until = s.now + rnd(&s, 60000);
+			s.broken_total += s.broken_until - s.now;
+		}
+		for (size_t i = s.n_all; i > 0; i--)
+			live(&s, s.all[i - 1]);
+		govern(&s);
+		check(&s);
+	}
+	if (s.below_baseline && s.recycles[REASON_RSS] > n_slots)
+		broken(&s, "a limit below a fresh worker made %llu recycles",
+		    (unsigned long long)s.recycles[REASON_RSS]);
+	if (!s.below_baseline && s.recycles[REASON_RSS] + s.recycles[REASON_MAX_REQUESTS] +
+	    s.recycles[REASON_MAX_LIFETIME] == 0)
+		broken(&s, "nothing was ever recycled");
+	while (s.n_all > 0)
+		bury(&s, s.all[0]);
+	free(s.slots);
+	free(s.all);
+	free(s.view);
+}
+
+int
+main(int argc, char **argv)
+{
+	size_t slots = argc > 1 ? (size_t)atoi(argv[1]) : 40;
+	unsigned seeds = argc > 2 ? (unsigned)atoi(argv[2]) : 20;
+	unsigned first = argc > 3 ? (unsigned)atoi(argv[3]) : 1;
+
+	for (unsigned i = 0; i < seeds; i++)
+		run(slots, first + i);
+	printf("%u seeds from %u, %zu slots: every promise held\n", seeds, first, slots);
+	return 0;
+}

@@ -1,0 +1,286 @@
+/*
+ * test_reap.c - deaths are seen before they are reaped, and nothing of a group is left.
+ */
+#include "system/reap.h"
+
+#include <check.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#define DEADLINE_MS 10000
+
+/* Waits until the child is a zombie, without reaping it. */
+static void
+wait_dead(pid_t pid)
+{
+	siginfo_t si;
+
+	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &si, WEXITED | WNOWAIT), 0);
+}
+
+static pid_t
+start_exit(int status)
+{
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		_exit(status);
+	return pid;
+}
+
+static pid_t
+start_sleeper(void)
+{
+	pid_t pid;
+
+	signal(SIGTERM, SIG_DFL);	/* the test runner's handler would be inherited */
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		for (;;)
+			pause();
+	return pid;
+}
+
+START_TEST(nobody)
+{
+	struct death d = { .pid = 7 };
+
+	ck_assert_int_eq(reap_peek(&d), 0);
+	ck_assert_int_eq(d.pid, 7);
+	pid_t pid = start_sleeper();
+
+	ck_assert_int_eq(reap_peek(&d), 0);
+	ck_assert_int_eq(reap_finish(pid, true), -EAGAIN);
+	ck_assert_int_eq(kill(pid, 0), 0);
+	ck_assert_int_eq(reap_signal(pid, SIGKILL), 0);
+	wait_dead(pid);
+	ck_assert_int_eq(reap_finish(pid, false), 0);
+	ck_assert_int_eq(reap_finish(pid, false), -ECHILD);
+}
+END_TEST
+
+START_TEST(exit_statuses)
+{
+	static const int statuses[] = { 0, 1, 3, 127, 255 };
+	struct death d;
+	pid_t pid = start_exit(statuses[_i]);
+
+	wait_dead(pid);
+	/* looking does not reap */
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(reap_peek(&d), 1);
+		ck_assert_int_eq(d.pid, pid);
+		ck_assert(!d.by_signal);
+		ck_assert(!d.core);
+		ck_assert_int_eq(d.status, statuses[_i]);
+	}
+	ck_assert_int_eq(kill(pid, 0), 0);
+	ck_assert_int_eq(reap_finish(pid, false), 0);
+	ck_assert_int_eq(reap_peek(&d), 0);
+	ck_assert_int_eq(kill(pid, 0), -1);
+}
+END_TEST
+
+START_TEST(signals)
+{
+	static const int sigs[] = { SIGKILL, SIGTERM, SIGABRT };
+	struct rlimit none = { 0, 0 };
+	struct death d;
+	pid_t pid;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_CORE, &none), 0);
+	pid = start_sleeper();
+	ck_assert_int_eq(reap_signal(pid, sigs[_i]), 0);
+	wait_dead(pid);
+	ck_assert_int_eq(reap_peek(&d), 1);
+	ck_assert(d.by_signal);
+	ck_assert_int_eq(d.status, sigs[_i]);
+	ck_assert_int_eq(reap_finish(pid, false), 0);
+}
+END_TEST
+
+START_TEST(several)
+{
+	bool seen[5] = { false };
+	struct death d;
+	pid_t pids[5];
+
+	for (int i = 0; i < 5; i++)
+		pids[i] = start_exit(i);
+	for (int i = 0; i < 5; i++)
+		wait_dead(pids[i]);
+	for (int i = 0; i < 5; i++) {
+		ck_assert_int_eq(reap_peek(&d), 1);
+		ck_assert_int_lt(d.status, 5);
+		ck_assert(!seen[d.status]);
+		ck_assert_int_eq(pids[d.status], d.pid);
+		seen[d.status] = true;
+		ck_assert_int_eq(reap_finish(d.pid, false), 0);
+	}
+	ck_assert_int_eq(reap_peek(&d), 0);
+}
+END_TEST
+
+/* A leader that dies and leaves two of its group behind, one of which ignores SIGTERM. Both
+ * hold the write end of the pipe. */
+static pid_t
+start_group(int fds[2])
+{
+	pid_t leader;
+	char c;
+
+	ck_assert_int_eq(pipe(fds), 0);
+	leader = fork();
+	ck_assert_int_ge(leader, 0);
+	if (leader == 0) {
+		setpgid(0, 0);
+		for (int i = 0; i < 2; i++) {
+			pid_t member = fork();
+
+			if (member != 0)
+				continue;
+			if (i == 0)
+				signal(SIGTERM, SIG_IGN);
+			if (write(fds[1], "x", 1) != 1)
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		_exit(0);
+	}
+	close(fds[1]);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(read(fds[0], &c, 1), 1);
+	return leader;
+}
+
+static bool
+ends_soon(int fd, int ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char c;
+
+	return poll(&p, 1, ms) == 1 && read(fd, &c, 1) == 0;
+}
+
+START_TEST(rest_of_a_group)
+{
+	struct death d;
+	int fds[2];
+	pid_t leader;
+
+	/* so that the members become our children and can be counted */
+	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+	leader = start_group(fds);
+	wait_dead(leader);
+	ck_assert_int_eq(reap_peek(&d), 1);
+	ck_assert_int_eq(d.pid, leader);
+	ck_assert_msg(!ends_soon(fds[0], 0), "the members are gone too early");
+	ck_assert_int_eq(reap_finish(leader, true), 0);
+	ck_assert_msg(ends_soon(fds[0], DEADLINE_MS), "a member of the group lives on");
+	for (int i = 0; i < 2; i++) {
+		siginfo_t si;
+
+		ck_assert_int_eq(waitid(P_ALL, 0, &si, WEXITED | WNOWAIT), 0);
+		ck_assert_int_eq(reap_peek(&d), 1);
+		ck_assert_int_eq(d.status, SIGKILL);
+		ck_assert_int_eq(reap_finish(d.pid, true), 0);
+	}
+	ck_assert_int_eq(reap_peek(&d), 0);
+}
+END_TEST
+
+START_TEST(group_left_alone)
+{
+	int fds[2];
+	pid_t leader = start_group(fds);
+
+	wait_dead(leader);
+	ck_assert_int_eq(reap_finish(leader, false), 0);
+	ck_assert_msg(!ends_soon(fds[0], 100), "the members were killed");
+	/* the number still names the group */
+	ck_assert_int_eq(reap_signal_group(leader, SIGKILL), 0);
+	ck_assert_msg(ends_soon(fds[0], DEADLINE_MS), "a member of the group lives on");
+}
+END_TEST
+
+/* own_group for a child that never made one must not hit ours. */
+START_TEST(no_group_of_its_own)
+{
+	pid_t pid = start_exit(0), bystander = start_sleeper();
+
+	wait_dead(pid);
+	ck_assert_int_eq(reap_finish(pid, true), 0);
+	ck_assert_int_eq(kill(bystander, 0), 0);
+	ck_assert_int_eq(waitpid(bystander, NULL, WNOHANG), 0);
+	ck_assert_int_eq(reap_signal(bystander, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(bystander, NULL, 0), bystander);
+}
+END_TEST
+
+START_TEST(refused_numbers)
+{
+	static const pid_t pids[] = { 1, 0, -1, -2 };
+
+	ck_assert_int_eq(reap_signal(pids[_i], 0), -EINVAL);
+	ck_assert_int_eq(reap_signal_group(pids[_i], 0), -EINVAL);
+	ck_assert_int_eq(reap_finish(pids[_i], true), -EINVAL);
+	ck_assert_int_eq(reap_signal_group(getpgrp(), 0), -EINVAL);
+}
+END_TEST
+
+START_TEST(descriptions)
+{
+	static const struct {
+		struct death d;
+		const char *want;
+	} cases[] = {
+		{ { .status = 0 }, "exit status 0" },
+		{ { .status = 3 }, "exit status 3" },
+		{ { .status = SIGKILL, .by_signal = true }, "killed by SIGKILL" },
+		{ { .status = SIGSEGV, .by_signal = true, .core = true },
+		    "killed by SIGSEGV (core dumped)" },
+		{ { .status = 50, .by_signal = true }, "killed by signal 50" },
+		{ { .status = 9999, .by_signal = true }, "killed by signal 9999" },
+	};
+	char text[64];
+
+	death_describe(&cases[_i].d, text, sizeof(text));
+	ck_assert_str_eq(text, cases[_i].want);
+	death_describe(&cases[_i].d, text, 5);
+	ck_assert_uint_eq(strlen(text), 4);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *s = suite_create("reap");
+	TCase *tc = tcase_create("all");
+	SRunner *sr;
+	int failed;
+
+	tcase_set_timeout(tc, 30);
+	tcase_add_test(tc, nobody);
+	tcase_add_loop_test(tc, exit_statuses, 0, 5);
+	tcase_add_loop_test(tc, signals, 0, 3);
+	tcase_add_test(tc, several);
+	tcase_add_test(tc, rest_of_a_group);
+	tcase_add_test(tc, group_left_alone);
+	tcase_add_test(tc, no_group_of_its_own);
+	tcase_add_loop_test(tc, refused_numbers, 0, 4);
+	tcase_add_loop_test(tc, descriptions, 0, 6);
+	suite_add_tcase(s, tc);
+	sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
