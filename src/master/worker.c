@@ -104,6 +104,8 @@ arm_deadline(struct worker *w, uint64_t after_ms)
 {
 	w->deadline_ms = clock_now_ms() + after_ms;
 	ev_timer_stop(w->loop, &w->deadline);
+	/* libev counts from the begin of this turn of the loop: never shorter than asked. */
+	ev_now_update(w->loop);
 	ev_timer_set(&w->deadline, (double)after_ms / 1000.0, 0.);
 	ev_timer_start(w->loop, &w->deadline);
 }

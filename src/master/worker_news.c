@@ -306,6 +306,7 @@ worker_probe_start(struct worker *w)
 	if (w->gen->has_agent || ready->how == READY_NOTIFY)
 		return;
 	ev_init(&w->probe, on_probe);
+	ev_now_update(w->loop);
 	if (ready->how == READY_DELAY)
 		ev_timer_set(&w->probe, (double)ready->delay_ms / 1000.0, 1.);
 	else

@@ -243,7 +243,7 @@ listener_adopt(int fd, const char *name, struct listener **ret, struct err *e)
 {
 	CLEANUP(listener_unrefp) struct listener *l = NULL;
 	AUTO_CLOSE int owned = fd;
-	struct sockaddr_storage sa;
+	struct sockaddr_storage sa = {0};
 	socklen_t len = sizeof(sa);
 	int flags = fcntl(fd, F_GETFD);
 

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define FDS_LOOKED_AT 4096		/* descriptors of one process, at most */
-#define FDINFO_BYTES  (1024 * 1024)	/* of one epoll descriptor, at most */
+#define FDINFO_BYTES  ((size_t)1024 * 1024)	/* of one epoll descriptor, at most */
 
 struct leader {
 	pid_t pgrp;
@@ -95,7 +95,7 @@ procmem_groups(const pid_t *leaders, size_t n, struct procmem_sample *sum,
 	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
 	AUTO_FREE struct leader *sorted = calloc(n ? n : 1, sizeof(*sorted));
 	CLEANUP(close_dir) DIR *dir = opendir(procmem_root);
-	struct proctext_stat s;
+	struct proctext_stat s = {0};
 	int r;
 
 	if (!sorted)
@@ -208,7 +208,7 @@ int
 procmem_polls_inode(pid_t leader, ino_t inode)
 {
 	CLEANUP(close_dir) DIR *dir = opendir(procmem_root);
-	struct proctext_stat s;
+	struct proctext_stat s = {0};
 	int r, first;
 
 	if (!dir)

@@ -28,10 +28,11 @@ def load(server, mode, connections, seconds, warm_up):
     argv = [LOAD, "--json", "--mode", mode, "--connections", str(connections), "--seconds",
             str(seconds), "--warm-up", str(warm_up), "--body", str(len(BODY)),
             "127.0.0.1:%d" % server.port]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          timeout=seconds + warm_up + 60)
-    if done.returncode != 0:
-        raise servers.Trouble("the load client failed")
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True,
+                              timeout=seconds + warm_up + 60)
+    except subprocess.SubprocessError as exc:
+        raise servers.Trouble("the load client failed: %s" % exc) from None
     counted = json.loads(done.stdout)
     counted["failed"] = sum(counted[name] for name in FAILURES)
     return counted

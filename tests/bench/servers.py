@@ -152,8 +152,9 @@ class Server:
             try:
                 self._process.wait(_END)
             except subprocess.TimeoutExpired:
+                left = set(processes.tree(self.pid))
                 for pid in reversed(family):
-                    if pid in processes.tree(self.pid):
+                    if pid in left:
                         os.kill(pid, signal.SIGKILL)
                 self._process.wait()
             self._process = None
@@ -191,8 +192,12 @@ class Preforkd(Server):
 
     def recycles(self):
         """From preforkctl."""
-        done = subprocess.run([os.path.join(BUILDDIR, "preforkctl"), "--socket", self._control,
-                               "--json", "status"], stdout=subprocess.PIPE, timeout=10, check=True)
+        try:
+            done = subprocess.run([os.path.join(BUILDDIR, "preforkctl"), "--socket", self._control,
+                                   "--json", "status"], stdout=subprocess.PIPE, timeout=10,
+                                  check=True)
+        except subprocess.SubprocessError as exc:
+            raise Trouble("preforkctl failed: %s" % exc) from None
         return sum(json.loads(done.stdout)["recycles"].values())
 
 

@@ -15,8 +15,7 @@ import servers
 
 TARGET = 0.98
 CASES = (("uvicorn", "keep-alive"), ("uvicorn", "keep-alive as it comes"), ("uvicorn", "close"),
-         ("gthread", "keep-alive"),
-         ("gthread", "close"), ("sync", "close"))
+         ("gthread", "keep-alive"), ("gthread", "close"), ("sync", "close"))
 
 _ROWS = (("requests_per_second", "requests/s", "%.0f"),
          ("cpu_usec_per_request", "processor us/request", "%.1f"),

@@ -194,7 +194,10 @@ class Surroundings(SystemdCase):
         s.reload()
         old = s.main_pid()
         self.box.kill(old, signal.SIGKILL)
-        # Waits in the queue of the socket until the next master is there.
+        # What its workers have accepted dies with them; the next connection waits in the queue
+        # of the socket until the next master is there.
+        harness.wait_until(lambda: s.prop("SubState") in ("auto-restart", "start") or
+                           s.main_pid() not in (0, old), 20, "the old workers' end")
         self.assertEqual(s.text("/version"), "two")
         self.wait_new_master(s, old)
         s.stop()
@@ -286,7 +289,7 @@ class Surroundings(SystemdCase):
         info = json.loads(s.text("/info"))
         self.assertEqual(set(info["uid"]), {65534})
         self.assertEqual(info["groups"], [65534])
-        status = s.wait_status(lambda st: all(w["rss_bytes"] and w["fds"] for w in st["workers"]))
+        s.wait_status(lambda st: all(w["rss_bytes"] and w["fds"] for w in st["workers"]))
         s.write_app("two")
         s.reload()
         self.assertEqual(s.status()["generation"], 2)

@@ -230,13 +230,16 @@ class OldThreads(Threads):
         if not self.preforkd_stopping:
             return
         agent = self.preforkd.agent
+        # From gunicorn 21 on the poller holds connections that have not asked yet, and our pipe.
+        fresh = len(self.poller.get_map()) - 1 - len(self._keep) > 0
         if time.monotonic() >= self.preforkd_fresh_until:
+            fresh = False
             for conn in list(self.preforkd_reading.values()):
                 try:
                     conn.sock.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
-        busy = self._keep or any(not job.done() for job in list(self.futures))
+        busy = fresh or self._keep or any(not job.done() for job in list(self.futures))
         if not busy or agent.grace_left() < _TAIL:
             self.cfg.settings["graceful_timeout"].value = 0
             self.alive = False
