@@ -633,10 +633,14 @@ class Varlink:
 
     def __init__(self, path, timeout=PATIENCE):
         """Connects."""
+        self.rest = b""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(stretched(timeout))
-        self.sock.connect(path)
-        self.rest = b""
+        try:
+            self.sock.connect(path)
+        except BaseException:
+            self.sock.close()
+            raise
 
     def __enter__(self):
         """Itself."""

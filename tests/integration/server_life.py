@@ -31,7 +31,7 @@ KINDS = [
     Kind("sync_dotted", ["gunicorn"], dict(WSGI, worker_class="gunicorn.workers.sync.SyncWorker"),
          "gunicorn", keepalive=False, brief=True),
     Kind("gthread", ["gunicorn"], dict(WSGI, worker_class="gthread", threads=4), "gunicorn"),
-    Kind("gevent", ["gunicorn", "gevent"], dict(WSGI, worker_class="gevent"), "gunicorn"),
+    Kind("gevent", ["gunicorn.workers.ggevent"], dict(WSGI, worker_class="gevent"), "gunicorn"),
     Kind("waitress", ["waitress"], dict(WSGI, worker_class="waitress"), "waitress"),
     Kind("uvicorn", ["uvicorn"], dict(ASGI, worker_class="uvicorn"), "uvicorn", slow="/wait?0.6"),
     Kind("hypercorn", ["hypercorn"], dict(ASGI, worker_class="hypercorn"), "hypercorn",

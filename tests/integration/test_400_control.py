@@ -363,7 +363,7 @@ class Report(harness.Case):
         """A pool."""
         self.check(worker_class="gthread")
 
-    @needs_module("gunicorn", "gevent")
+    @needs_module("gunicorn.workers.ggevent")
     def test_gevent(self):
         """Greenlets that wait."""
         self.check(worker_class="gevent")

@@ -84,6 +84,10 @@ say(const char *text)
 		(void)send(channel, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/* As sd_notify(3) does it, a message waits for room in the socket (ten fit by default, see
+ * net.unix.max_dgram_qlen); only a flood does not. */
+static int flood_flags;
+
 /* fd >= 0: is sent along. */
 static void
 notify(const char *data, size_t n, int fd)
@@ -112,7 +116,7 @@ notify(const char *data, size_t n, int fd)
 	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return;
-	(void)sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)sendmsg(sock, &m, MSG_NOSIGNAL | flood_flags);
 	close(sock);
 }
 
@@ -144,6 +148,7 @@ flood(int ms)
 
 	if (pid != 0)
 		return;
+	flood_flags = MSG_DONTWAIT;
 	while (now_ms() < end) {
 		say("STATUS=flood\n");
 		notify("STATUS=flood\n", 13, -1);
