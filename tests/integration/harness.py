@@ -13,6 +13,7 @@ started is ended by its own pid.
         self.assertEqual(p.stop(), 0)
 """
 
+import atexit
 import collections
 import functools
 import http.client
@@ -33,19 +34,48 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SRCDIR = os.path.abspath(os.environ.get("srcdir") or os.path.join(HERE, "..", ".."))
 # By hand, without the environment that automake gives: a build beside the sources, or in them.
 BUILDDIR = os.path.abspath(os.environ.get("builddir") or next(
-    (d for d in (os.path.join(SRCDIR, "..", "build"), SRCDIR)
+    (d for d in (os.path.join(SRCDIR, "build"), os.path.join(SRCDIR, "..", "build"), SRCDIR)
      if os.path.exists(os.path.join(d, "preforkd"))), "."))
-APPS = os.path.join(HERE, "apps")
 PREFORKD = os.path.join(BUILDDIR, "preforkd")
 PREFORKCTL = os.path.join(BUILDDIR, "preforkctl")
 PREFORKD_HTTP = os.path.join(BUILDDIR, "preforkd-http")
-PYTHON_DIR = os.path.join(SRCDIR, "src", "python")
 PYTHON = os.environ.get("PREFORKD_TEST_PYTHON") or "/usr/bin/python3"
 MULTIPLIER = float(os.environ.get("TEST_TIMEOUT_MULTIPLIER") or 1)
 PATIENCE = 20                   # seconds that most things may take at the very most
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|: runtime error: |SUMMARY: \w+Sanitizer")
 
 Answer = collections.namedtuple("Answer", "status headers body")
+
+
+def _is_public(path):
+    """Whether any user can come to this folder."""
+    while True:
+        if not os.stat(path).st_mode & 0o001:
+            return False
+        if path == "/":
+            return True
+        path = os.path.dirname(path)
+
+
+def _reachable():
+    """Folders of launcher, applications and preforkd-http that `user =` can read.
+
+    A checkout below /root is not, for example; then they are copied for this process.
+    """
+    python, apps = os.path.join(SRCDIR, "src", "python"), os.path.join(HERE, "apps")
+    if os.geteuid() != 0 or (_is_public(apps) and _is_public(BUILDDIR)):
+        return python, apps, BUILDDIR
+    top = tempfile.mkdtemp(prefix="pfd-public-")
+    atexit.register(shutil.rmtree, top, True)
+    os.chmod(top, 0o755)
+    for source, name in ((python, "python"), (apps, "apps")):
+        shutil.copytree(source, os.path.join(top, name))
+    if os.path.exists(PREFORKD_HTTP):
+        shutil.copy(PREFORKD_HTTP, top)
+    return os.path.join(top, "python"), os.path.join(top, "apps"), top
+
+
+PYTHON_DIR, APPS, LIBEXEC_DIR = _reachable()
 
 
 class Late(AssertionError):
@@ -78,7 +108,7 @@ def environment(**extra):
         env.pop(name, None)
     env.update({
         "PREFORKD_PYTHON_DIR": PYTHON_DIR,
-        "PREFORKD_LIBEXEC_DIR": BUILDDIR,
+        "PREFORKD_LIBEXEC_DIR": LIBEXEC_DIR,
         # A changed module of the same size within a second would be taken from the cache.
         "PYTHONDONTWRITEBYTECODE": "1",
         "LC_ALL": "C.UTF-8",

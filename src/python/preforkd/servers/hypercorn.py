@@ -9,6 +9,7 @@ import asyncio
 import enum
 import inspect
 import ssl
+import sys
 
 from .. import application, options, wrap
 from ..aio import Loop
@@ -33,6 +34,7 @@ _OWNED = {
 
 # What is left of the grace for hypercorn's own end after it gave up waiting.
 _TAIL = 0.5
+_NEVER = 3600
 
 
 class HypercornServer(Server):
@@ -167,7 +169,12 @@ class HypercornServer(Server):
             self.listeners, lambda: sum(1 for c in self._connections if c.preforkd_fresh),
             lambda: len(self._connections), self._config.ssl_enabled)
         self._close_idle()
-        self._config.graceful_timeout = max(0.0, self.agent.grace_left() - _TAIL)
+        tail = _TAIL
+        if "taskgroup" in sys.modules:
+            # This backport for Python < 3.11 loops for ever when its tasks are cancelled: the
+            # end of the grace has to come first.
+            tail = -_NEVER
+        self._config.graceful_timeout = max(0.0, self.agent.grace_left() - tail)
 
     def _close_idle(self):
         """Kept-alive connections end; 0.13 itself would wait for them."""
