@@ -247,6 +247,23 @@ def kill(pid, sig=signal.SIGKILL):
         pass
 
 
+def freeze(pid):
+    """SIGSTOP for a process; waits until every thread of it stands still."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands():
+        """All of them, or it is dead already."""
+        try:
+            for tid in os.listdir("/proc/%d/task" % pid):
+                with open("/proc/%d/task/%s/stat" % (pid, tid)) as f:
+                    if f.read().rpartition(")")[2].split()[0] != "T":
+                        return False
+        except OSError:
+            pass
+        return True
+    wait_until(stands, what="process %d is stopped" % pid)
+
+
 def can_connect(address):
     """Whether something accepts connections there: (host, port) or a path ('@name' too)."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET

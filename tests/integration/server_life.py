@@ -2,8 +2,6 @@
 """The same life for every server: test_15*.py make test cases of it."""
 
 import http.client
-import os
-import signal
 import socket
 import time
 import unittest
@@ -114,7 +112,7 @@ class Life(Brief):
         pid = p.pids()[0]
         p.text("/")
         p.wait_status(lambda s: s["requests_total"] == 1)
-        os.kill(pid, signal.SIGSTOP)
+        harness.freeze(pid)
         p.wait_log(r"slot 1 pid %d.*no heartbeat for \d+ms.*hangs" % pid)
         self.assertEqual(p.text("/"), "hello")
         p.wait_status(lambda s: s["recycles"]["timeout"] == 1)

@@ -3,7 +3,6 @@
 
 import json
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -297,7 +296,7 @@ class Commands(harness.Case):
         self.assertRegex(ask(), r"^notifyd \d+$")
         p.wait_status(lambda s: any(w["status"] == "served 1" for w in s["workers"]))
         pid = p.pids()[0]
-        os.kill(pid, signal.SIGSTOP)
+        harness.freeze(pid)
         p.wait_log(r"pid %d.*no heartbeat" % pid)
         p.wait_ready()
         self.assertNotIn(pid, p.pids())

@@ -391,7 +391,7 @@ class Report(harness.Case):
         code, _, err = q.ctl("report", "1")
         self.assertEqual(code, 1)
         self.assertIn("plain command", err)
-        os.kill(p.pids()[0], signal.SIGSTOP)
+        harness.freeze(p.pids()[0])
         code, _, err = p.ctl("report", "1")
         self.assertEqual(code, 1)
         self.assertIn("did not answer", err)

@@ -2,7 +2,6 @@
 """One worker's trouble stays its own: the others serve on, the slot recovers, the log says why."""
 
 import os
-import signal
 import socket
 import time
 
@@ -294,7 +293,7 @@ class Hangs(Trouble):
         p = self.preforkd(graceful_timeout="500ms", timeout=0)
         p.wait_ready()
         old = p.pids()[0]
-        os.kill(old, signal.SIGSTOP)
+        harness.freeze(old)
         self.assertEqual(p.ctl("recycle")[0], 0)
         wait_until(lambda: not is_alive(old))
         self.assertEqual(p.text("/"), "hello")

@@ -4,7 +4,6 @@
 import os
 import resource
 import socket
-import sys
 import unittest
 
 import harness
@@ -139,7 +138,7 @@ class Processes(harness.Case):
         code = ("import resource, sys\npid, n = map(int, sys.argv[1:])\n"
                 "hard = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]\n"
                 "resource.prlimit(pid, resource.RLIMIT_NPROC, (n if n >= 0 else hard, hard))\n")
-        code, _, err = harness.run(sys.executable, "-c", code, p.pid, n, preexec_fn=self.become)
+        code, _, err = harness.run(harness.PYTHON, "-c", code, p.pid, n, preexec_fn=self.become)
         self.assertEqual(code, 0, err)
 
     def test_no_process_left(self):
