@@ -171,17 +171,11 @@ def _compile(name, source):
     """Compiles a helper that the build has not made."""
     folder = tempfile.mkdtemp(prefix="pfd-helper-")
     os.chmod(folder, 0o755)
-    _Rubbish.folders.append(folder)
+    atexit.register(shutil.rmtree, folder, True)
     out = os.path.join(folder, name)
     subprocess.run([os.environ.get("CC") or "cc", "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-o", out,
                     source], check=True)
     return out
-
-
-class _Rubbish:
-    """Folders that go when the process ends."""
-
-    folders = []
 
 
 def free_port():
@@ -735,6 +729,19 @@ class Case(unittest.TestCase):
         self._running.append(p)
         return p.__enter__()
 
+    def fake(self, words, **kw):
+        """A preforkd with two fakeworkers (tests/lib/fakeworker.c) that do what words say."""
+        settings = dict(workers=2, ready="notify")
+        settings.update(kw)
+        return self.preforkd(command="%s %s" % (helper("fakeworker"), words), **settings)
+
+    def victim(self, p, path):
+        """Sends a request that may bring trouble and does not wait; the socket."""
+        s = socket.create_connection(p.address())
+        self.addCleanup(s.close)
+        s.sendall(b"GET %s HTTP/1.0\r\n\r\n" % path.encode())
+        return s
+
     def run(self, result=None):
         """Ends what was started with a word about whether the test had failed."""
         before = len(result.failures) + len(result.errors) if result is not None else 0
@@ -758,8 +765,6 @@ def main():
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     verbosity = 2 if os.environ.get("VERBOSE") else 1
     program = unittest.main(module="__main__", exit=False, verbosity=verbosity)
-    for folder in _Rubbish.folders:
-        shutil.rmtree(folder, ignore_errors=True)
     result = program.result
     if not result.wasSuccessful():
         sys.exit(1)

@@ -37,11 +37,12 @@ class Hanging:
         """One request that takes its time: all but sync workers beat on."""
         worker = self.worker(beat=0.1)
         worker.ready()
-        longest = self._during(worker, ["/wait"], 1.5)
+        # Long enough that a busy machine's pauses are no silence of the whole request.
+        longest = self._during(worker, ["/wait"], 3.0)
         if self.kind.sync:
-            self.assertGreater(longest, 1.3)
+            self.assertGreater(longest, 2.8)
         else:
-            self.assertLess(longest, 1.0)
+            self.assertLess(longest, 2.0)
 
     def test_hung(self):
         """The loop, or every thread, hangs: no heartbeat; afterwards it is back."""
