@@ -26,6 +26,8 @@ ORPHAN_GRACE = 0.8
 # The process ends this much before the master would lose its patience.
 _MARGIN = 0.05
 
+_NEVER = float("inf")
+
 _exit = os._exit
 _write = os.write
 
@@ -107,16 +109,17 @@ class Agent:
     def beat(self, healthy=None):
         """The server's loop turns. Cheap: sends at most one message per interval.
 
-        healthy, asked only when a heartbeat is due, may hold it back.
+        healthy, asked only when a heartbeat is due, may hold it back. Returns the monotonic time
+        of the next one that is due, which is past when this one was held back.
         """
         interval = self.settings.beat
         if not interval or not self._ready:
-            return
+            return _NEVER
         now = monotonic()
-        if now - self._last_beat < interval * 0.8 or (healthy is not None and not healthy()):
-            return
-        self._last_beat = now
-        self.channel.send(b"WATCHDOG=1")
+        if now - self._last_beat >= interval * 0.8 and (healthy is None or healthy()):
+            self._last_beat = now
+            self.channel.send(b"WATCHDOG=1")
+        return self._last_beat + interval * 0.8
 
     def grace_left(self):
         """Seconds until the grace ends; the whole grace when nothing drains."""

@@ -10,6 +10,7 @@ import collections
 import os
 import re
 import sys
+from time import monotonic
 
 from .. import application
 from ..aio import Loop
@@ -99,6 +100,7 @@ class GunicornServer(Server):
         self._posted = collections.deque()
         self._worker = None
         self._beating = False
+        self._due = 0.0             # time of the next turn with work to do
         try:
             self.age = int(os.environ.get("PREFORKD_WORKER_ID", "1"))
         except ValueError:
@@ -168,6 +170,8 @@ class GunicornServer(Server):
         beat = self.settings.beat or self.settings.timeout or 30
         worker = self._class(self.age, os.getppid(), list(self.listeners), app, beat, cfg, log)
         worker.tmp = _Heartbeat(self)
+        if self._class.notify is gunicorn.workers.base.Worker.notify:
+            worker.notify = self.turn
         worker.pid = os.getpid()
         self._worker = worker
         if cfg.worker_abort is not cfg.settings["worker_abort"].default:
@@ -192,7 +196,12 @@ class GunicornServer(Server):
         return self._worker.preforkd_wrap(app)
 
     def turn(self):
-        """The worker's loop turns: the first time it is ready."""
+        """The worker's loop turns, often once per request: mostly there is nothing to do."""
+        if self._posted or monotonic() >= self._due:
+            self._work()
+
+    def _work(self):
+        """Something is due; the first time it is readiness."""
         while self._posted:
             self._posted.popleft()()
         if not self.agent.is_ready:
@@ -200,7 +209,9 @@ class GunicornServer(Server):
         if not self._beating:
             self._begin_beating()
         self._worker.preforkd_turn()
-        self.agent.beat(self._worker.preforkd_healthy)
+        due = self.agent.beat(self._worker.preforkd_healthy)
+        if not (self.agent.draining or self._worker.preforkd_each_turn):
+            self._due = due
 
     def _begin_beating(self):
         """asyncio workers beat by timers of the loop, which also turn while it drains."""
@@ -230,7 +241,8 @@ class GunicornServer(Server):
             self._worker.preforkd_announce()
 
     def drain(self):
-        """In the worker's loop."""
+        """In the worker's loop, each turn of which counts from now on."""
+        self._due = 0.0
         self._worker.preforkd_drain()
 
     def reopen(self):

@@ -35,6 +35,7 @@ class Common:
     """For every worker class."""
 
     preforkd = None             # GunicornServer
+    preforkd_each_turn = False  # preforkd_turn() is not for drains only
 
     def init_signals(self):
         """gunicorn's own, then none of them may end the worker before it is ready."""
@@ -56,7 +57,7 @@ class Common:
         return True
 
     def preforkd_turn(self):
-        """Called from the worker's loop, at every notify()."""
+        """Called from the worker's loop, at every notify() of a drain."""
 
     def preforkd_wake(self):
         """Any thread: makes the loop turn."""
@@ -83,25 +84,7 @@ class Common:
 
 
 class Counting(Common):
-    """Requests pass through handle_request()."""
-
-    def handle_request(self, *args):
-        """One HTTP/1 request, the user's hooks included."""
-        counter = self.preforkd.agent.counter
-        serial = counter.begin()
-        try:
-            return super().handle_request(*args)
-        finally:
-            counter.end(serial)
-
-    def handle_http2_request(self, *args):
-        """One HTTP/2 request of newer gunicorns."""
-        counter = self.preforkd.agent.counter
-        serial = counter.begin()
-        try:
-            return super().handle_http2_request(*args)
-        finally:
-            counter.end(serial)
+    """Requests pass through handle_request(), or handle_http2_request() of newer gunicorns."""
 
 
 class Sync(Counting):
@@ -124,10 +107,8 @@ class Threads(Counting):
     """gthread: an accept loop and a pool."""
 
     def init_process(self):
-        """Counters of the pool's jobs."""
-        self.preforkd_started = 0
-        self.preforkd_done = 0
-        self.preforkd_reading = {}
+        """The count of the pool's jobs."""
+        self.preforkd_jobs = 0
         self.preforkd_progress = Progress(self.preforkd.agent.counter, self.cfg.threads)
         super().init_process()
 
@@ -145,28 +126,13 @@ class Threads(Counting):
 
     def enqueue_req(self, conn):
         """A job for the pool; main thread only."""
-        self.preforkd_started += 1
+        self.preforkd_jobs += 1
         super().enqueue_req(conn)
-
-    def handle(self, conn):
-        """One job, in a thread."""
-        self.preforkd_reading[id(conn)] = conn
-        try:
-            return super().handle(conn)
-        finally:
-            self.preforkd_reading.pop(id(conn), None)
-            # Racing increments may lose one: it only has to move.
-            self.preforkd_done += 1
-
-    def handle_request(self, req, conn):
-        """The request is here: the connection is silent no longer."""
-        self.preforkd_reading.pop(id(conn), None)
-        return super().handle_request(req, conn)
 
     def preforkd_healthy(self):
         """The pool gets on, or has nothing to do."""
-        waiting = self.tpool._work_queue.qsize() > 0
-        return self.preforkd_progress.healthy(self.preforkd_done, waiting)
+        waiting = self.tpool._work_queue.qsize()
+        return self.preforkd_progress.healthy(self.preforkd_jobs - waiting, waiting > 0)
 
     def preforkd_drain(self):
         """In the loop: closes the doors before gunicorn's loop could accept once more."""
@@ -234,11 +200,9 @@ class OldThreads(Threads):
         fresh = len(self.poller.get_map()) - 1 - len(self._keep) > 0
         if time.monotonic() >= self.preforkd_fresh_until:
             fresh = False
-            for conn in list(self.preforkd_reading.values()):
-                try:
-                    conn.sock.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+            for job in list(self.futures):
+                if job.running() and _is_silent(job.conn):
+                    _cut_off(job.conn.sock)
         busy = fresh or self._keep or any(not job.done() for job in list(self.futures))
         if not busy or agent.grace_left() < _TAIL:
             self.cfg.settings["graceful_timeout"].value = 0
@@ -367,6 +331,8 @@ class NativeASGI(Common):
 class Other(Common):
     """A class that we know nothing about: its own SIGTERM is the drain, its nr the count."""
 
+    preforkd_each_turn = True
+
     def preforkd_turn(self):
         """All that base.Worker promises is the number of requests."""
         self.preforkd.agent.counter.completed(self.nr)
@@ -379,6 +345,8 @@ class Other(Common):
 
 class OtherASGI(Other):
     """A relative of uvicorn's worker that makes its server in its own way."""
+
+    preforkd_each_turn = False
 
     def preforkd_wrap(self, app):
         """Counted around the application."""
@@ -397,6 +365,24 @@ def _uvicorn_names(cls):
         if isinstance(native, type) and hasattr(native, "main_loop"):
             return names
     return None
+
+
+def _is_silent(conn):
+    """True while a thread waits for a request, of which it has not the whole head."""
+    parser = conn.parser
+    if parser is None:
+        return True
+    message = parser.mesg
+    # The parser counts a request when it begins to read, and keeps the one before until then.
+    return message is None or message.req_number != parser.req_count
+
+
+def _cut_off(sock):
+    """Wakes who reads from a connection: there will be nothing."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
 
 
 def _is_open(sock):
@@ -430,4 +416,8 @@ def extend(cls, server):
     """The subclass to run, for the class that was asked for."""
     mixin = _mixin(cls)
     body = {"preforkd": server, "__module__": cls.__module__, "__doc__": cls.__doc__}
+    if issubclass(mixin, Counting):
+        for name in ("handle_request", "handle_http2_request"):
+            if hasattr(cls, name):
+                body[name] = server.agent.counter.counted(getattr(cls, name))
     return type(cls.__name__, (mixin, cls), body), mixin
