@@ -6,6 +6,7 @@
 #include "master/generation.h"
 
 #include "base/log.h"
+#include "model/steering.h"
 #include "model/values.h"
 
 #include <fcntl.h>
@@ -36,6 +37,16 @@ policy_from_settings(const struct settings *s, struct gov_policy *p)
 		.evil_rss_bytes = s->evil_reload_on_rss_bytes,
 		.dry_run = s->recycle_dry_run,
 	};
+}
+
+/* An asyncio server accepts whatever waits whenever it is awake, and keeps its connections: at
+ * one socket the first to wake up would take more than its share. */
+static bool
+is_per_slot(const struct settings *s)
+{
+	if (s->balance == BALANCE_AUTO)
+		return s->asgi != NULL && s->workers <= STEERING_LANES_MAX;
+	return s->balance == BALANCE_PER_SLOT;
 }
 
 static struct listener *
@@ -280,6 +291,7 @@ fill(struct generation *g, const struct generation_plan *plan, struct err *e)
 	int r;
 
 	policy_from_settings(s, &g->policy);
+	g->per_slot = !plan->private_socket && is_per_slot(s);
 	if (s->user != NULL || s->group != NULL) {
 		r = spawn_lookup_ids(s->user, s->group, &g->uid, &g->gid, &g->groups,
 		    &g->n_groups, e);

@@ -30,6 +30,7 @@ struct generation {
 
 	struct listener **listeners;	/* owned references */
 	size_t n_listeners;
+	bool per_slot;			/* a worker accepts from the lane of its slot */
 
 	bool has_agent;			/* wsgi or asgi: the launcher speaks the channel */
 	char *python;			/* the interpreter, for wsgi and asgi */

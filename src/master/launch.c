@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "model/values.h"
 #include "model/worker_settings.h"
+#include "system/lanes.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -248,7 +249,8 @@ build_fds(const struct launch *l, struct spawn_fd *fds)
 		fds[n++] = (struct spawn_fd){ 1, 1 };
 	fds[n++] = (struct spawn_fd){ l->stderr_fd >= 0 ? l->stderr_fd : 2, 2 };
 	for (size_t i = 0; i < g->n_listeners; i++)
-		fds[n++] = (struct spawn_fd){ g->listeners[i]->fd, next++ };
+		fds[n++] = (struct spawn_fd){
+		    lanes_socket(g->listeners[i], l->lane)->fd, next++ };
 	fds[n++] = (struct spawn_fd){ l->channel_fd, next++ };
 	if (l->real_stderr_fd >= 0)
 		fds[n++] = (struct spawn_fd){ l->real_stderr_fd, next++ };

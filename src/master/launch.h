@@ -14,6 +14,7 @@
 struct launch {
 	const struct generation *gen;
 	unsigned slot;
+	unsigned lane;			/* of the listening sockets */
 	unsigned worker_id;
 	uint64_t serial;
 	uint64_t limit_requests;	/* drawn, 0: none */

@@ -24,15 +24,44 @@
 /* State. */
 
 static void
+on_stop_delay(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
+{
+	struct master *m = container_of(t, struct master, stop_delay);
+
+	notify_extend_timeout(EXTEND_MS);
+	pool_stop(&m->pool, false);
+}
+
+/* The balancer in front may take a while to see that we are not ready any more. */
+static bool
+delay_stop(struct master *m)
+{
+	uint64_t delay = m->pool.gen->settings->stop_delay_ms;
+	char text[32];
+
+	if (delay == 0 || !m->pool.ever_ready)
+		return false;
+	value_human_time(delay, text, sizeof text);
+	log_notice("stopping: not ready any more; serves on for %s (stop-delay)", text);
+	pool_announce_close(&m->pool);
+	ev_timer_set(&m->stop_delay, (double)delay / 1000.0, 0.);
+	ev_timer_start(m->loop, &m->stop_delay);
+	return true;
+}
+
+static void
 begin_stop(struct master *m, bool quick)
 {
+	ev_timer_stop(m->loop, &m->stop_delay);
+	m->stop_asked = true;
+	notify_stopping("stopping");
+	notify_extend_timeout(EXTEND_MS);
+	if (!quick && delay_stop(m))
+		return;
 	log_notice(quick ? "stopping quickly: workers get SIGTERM now, SIGKILL after %llu ms"
 	    : "stopping: workers finish what they have, at most %llu ms",
 	    quick ? (unsigned long long)WORKER_TERM_MS
 	    : (unsigned long long)m->pool.gen->settings->graceful_timeout_ms);
-	m->stop_asked = true;
-	notify_stopping("stopping");
-	notify_extend_timeout(EXTEND_MS);
 	pool_stop(&m->pool, quick);
 }
 
@@ -300,6 +329,7 @@ stop(struct master *m)
 	ev_timer_stop(m->loop, &m->tick);
 	ev_timer_stop(m->loop, &m->watchdog);
 	ev_timer_stop(m->loop, &m->report_deadline);
+	ev_timer_stop(m->loop, &m->stop_delay);
 	place_remove(m);
 	reload_fini(&m->reload);
 	pool_fini(&m->pool);
@@ -340,6 +370,7 @@ master_run(const struct loader *loader, struct settings *settings, bool is_check
 		return 1;
 	}
 	ev_init(&m.report_deadline, NULL);
+	ev_init(&m.stop_delay, on_stop_delay);
 	m.control = control_new(m.loop, &master_control_ops, &m);
 	reload_init(&m.reload, &m);
 	helper_init(&m.helper, m.loop, m.control);

@@ -61,6 +61,7 @@ struct master {
 	struct pending pending[MASTER_CALLS_MAX];
 	uint64_t last_report_id;
 	ev_timer report_deadline;
+	ev_timer stop_delay;		/* serves on, although it is stopping */
 };
 
 /* loader outlives the call; settings are taken. */

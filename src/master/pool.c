@@ -48,12 +48,14 @@ pool_init(struct pool *p, struct ev_loop *loop, const struct pool_ops *ops, void
 	*p = (struct pool){ .loop = loop, .ops = ops, .ctx = ctx };
 	ev_init(&p->round, on_round);
 	ev_init(&p->sampling, NULL);
+	ev_init(&p->holding, NULL);
 	governor_init(&p->governor);
 	governor_set_policy(&p->governor, &gen->policy);
 	p->gen = generation_ref(gen);
 	p->target = gen->settings->workers;
 	/* Kills from before our time are not ours. */
 	(void)cgroup_oom_kills(&p->oom_seen);
+	pool_fit_lanes(p);
 	return grow_slots(p, p->target);
 }
 
@@ -62,6 +64,7 @@ pool_fini(struct pool *p)
 {
 	ev_timer_stop(p->loop, &p->round);
 	pool_sampling_stop(p);
+	ev_timer_stop(p->loop, &p->holding);
 	while (p->n_all > 0)
 		pool_remove(p, p->all[p->n_all - 1]);
 	for (size_t i = 0; i < p->n_leaving; i++)
@@ -277,6 +280,8 @@ on_round(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		fill_slots(p);
 	pool_govern(p);
 	pool_check_leaving(p);
+	pool_trim_lanes(p);
+	pool_steer(p);
 }
 
 void
@@ -284,23 +289,6 @@ pool_start(struct pool *p)
 {
 	pool_sampling_start(p);
 	pool_wake(p);
-}
-
-void
-pool_check_listeners(const struct generation *gen)
-{
-	for (size_t i = 0; i < gen->n_listeners; i++) {
-		struct err e;
-		int r = listener_check(gen->listeners[i], (int)gen->settings->backlog, &e);
-
-		/* Every server calls listen() with a backlog of its own: no news. */
-		if (r < 0)
-			log_error("a listening socket is broken: %s", e.text);
-		else if (r > 0 && e.code == ESHUTDOWN)
-			log_warn("%s; it listens again", e.text);
-		else if (r > 0)
-			log_debug("%s; put back", e.text);
-	}
 }
 
 /* What workers tell. */
@@ -314,7 +302,10 @@ on_worker_ready(void *ctx, struct worker *w)
 
 	p->ever_ready = true;
 	governor_boot_ok(&p->governor);
-	pool_check_listeners(w->gen);
+	pool_check_sockets(w->gen, w->lane);
+	if (p->closing)
+		worker_announce_close(w);
+	pool_steer(p);
 	if (slot->successor == w) {
 		slot->successor = NULL;
 		w->gov.is_successor = false;

@@ -61,9 +61,11 @@ struct pool {
 
 	uint64_t last_serial;
 	bool ever_ready;
+	bool closing;			/* every response closes its connection */
 	bool stopping;
 	ev_timer round;			/* the next look at everything */
 	ev_timer sampling;
+	ev_timer holding;		/* looks at queues that workers hold the door of */
 	uint64_t next_walk_ms;		/* over process groups */
 	uint64_t next_check_ms;		/* of the listening sockets */
 	pid_t hook_pids[POOL_HOOKS_MAX];	/* on-worker-exit commands that run */
@@ -105,7 +107,10 @@ size_t pool_old_serving(const struct pool *p);
  * STOPPING yet. One that hangs is waited for POOL_CLOSING_MS at most. */
 bool pool_old_accepting(const struct pool *p);
 
-/* Every worker drains (or gets SIGTERM at once), none is started any more. */
+/* The service will stop soon: every response closes its connection from now on. */
+void pool_announce_close(struct pool *p);
+/* No new connections; every worker empties the queues and drains (or gets SIGTERM at once),
+ * none is started any more. */
 void pool_stop(struct pool *p, bool quick);
 
 /* The worker with this pid, or NULL. */
@@ -131,9 +136,26 @@ void pool_sampling_stop(struct pool *p);
 void pool_sample_now(struct pool *p, struct worker *w);
 /* w may be nearer to a limit than when it was sampled last. */
 void pool_sampling_hint(struct pool *p, struct worker *w);
+
+/* pool_sockets.c */
+/* Each slot has its lane at each address, where the generation wants that. */
+void pool_fit_lanes(struct pool *p);
+/* Closes lanes of slots that are no more, once nobody accepts from them. */
+void pool_trim_lanes(struct pool *p);
+/* New connections go to the lanes of ready workers. */
+void pool_steer(struct pool *p);
+/* True when w must not stop accepting yet, since it is the last one at some socket. */
+bool pool_must_hold(struct pool *p, const struct worker *w);
+/* Looks after those until their queues are empty. */
+void pool_hold_start(struct pool *p);
+/* Addresses of the old generation that the current one does not have. */
+void pool_note_leaving(struct pool *p, const struct generation *old);
 void pool_check_leaving(struct pool *p);
-/* Puts back what workers may have done to the sockets that they share. */
-void pool_check_listeners(const struct generation *gen);
+void pool_block_all(struct pool *p);
+/* Puts back what workers may have done to the sockets of a lane. */
+void pool_check_sockets(const struct generation *gen, unsigned lane);
+void pool_check_all_sockets(struct pool *p);
+
 void pool_remove(struct pool *p, struct worker *w);
 struct worker *pool_add(struct pool *p, struct generation *gen, unsigned slot);
 /* Starts w's process; on failure says so and holds the slot for a while. */

@@ -46,6 +46,7 @@ pool_scale(struct pool *p, size_t workers)
 		p->n_slots = workers;
 	}
 	p->target = workers;
+	pool_fit_lanes(p);
 	/* A slot that is wanted again keeps its worker. */
 	for (size_t i = 0; i < p->n_all; i++)
 		if (p->all[i]->slot <= workers && worker_state(p->all[i]) == WS_READY)
@@ -85,50 +86,6 @@ pool_drop_canary(struct pool *p, enum reason reason)
 	pool_wake(p);
 }
 
-/* Addresses of the old generation that the new one does not have. */
-static void
-note_leaving(struct pool *p, const struct generation *old, const struct generation *gen)
-{
-	struct listener **v = reallocarray(p->leaving, p->n_leaving + old->n_listeners + 1,
-	    sizeof *v);
-
-	if (v == NULL) {
-		log_error("out of memory: removed addresses stay open until the old workers end");
-		return;
-	}
-	p->leaving = v;
-	for (size_t i = 0; i < old->n_listeners; i++)
-		if (!generation_has_listener(gen, old->listeners[i]))
-			v[p->n_leaving++] = listener_ref(old->listeners[i]);
-}
-
-/* An address is given up once no worker serves it: shutting it down earlier would make
- * accept() fail in those that do, and a server that draws breath there may die of it. */
-void
-pool_check_leaving(struct pool *p)
-{
-	for (size_t i = p->n_leaving; i > 0; i--) {
-		struct listener *l = p->leaving[i - 1];
-		bool used = generation_has_listener(p->gen, l);
-		bool wanted = used;
-
-		for (size_t k = 0; k < p->n_all && !used; k++) {
-			enum worker_state s = worker_state(p->all[k]);
-
-			used = (s == WS_READY || s == WS_STARTING) &&
-			    generation_has_listener(p->all[k]->gen, l);
-		}
-		if (used && !wanted)
-			continue;
-		if (!wanted) {
-			log_info("no longer listening on %s", l->address.text);
-			listener_shutdown(l);
-		}
-		listener_unref(l);
-		p->leaving[i - 1] = p->leaving[--p->n_leaving];
-	}
-}
-
 /* The canary becomes the worker of its slot. */
 static void
 seat_canary(struct pool *p)
@@ -161,7 +118,7 @@ pool_commit(struct pool *p, struct generation *gen)
 
 	p->gen = generation_ref(gen);
 	governor_set_policy(&p->governor, &gen->policy);
-	note_leaving(p, old, gen);
+	pool_note_leaving(p, old);
 	generation_unref(old);
 	seat_canary(p);
 	for (size_t i = 0; i < p->n_slots; i++) {
@@ -194,13 +151,32 @@ pool_commit(struct pool *p, struct generation *gen)
 }
 
 void
+pool_announce_close(struct pool *p)
+{
+	p->closing = true;
+	for (size_t i = 0; i < p->n_all; i++)
+		if (worker_state(p->all[i]) == WS_READY)
+			worker_announce_close(p->all[i]);
+}
+
+void
 pool_stop(struct pool *p, bool quick)
 {
 	p->stopping = true;
+	if (!quick)
+		pool_block_all(p);
 	for (size_t i = 0; i < p->n_all; i++) {
 		struct worker *w = p->all[i];
 
-		worker_handle(w, quick ? WE_STOP : WE_DRAIN, REASON_STOP);
+		if (quick) {
+			worker_handle(w, WE_STOP, REASON_STOP);
+			continue;
+		}
+		if (worker_state(w) == WS_READY)
+			w->holds = pool_must_hold(p, w);
+		worker_handle(w, WE_DRAIN, REASON_STOP);
 	}
+	if (!quick)
+		pool_hold_start(p);
 	pool_wake(p);
 }

@@ -108,7 +108,10 @@ pool_drain(struct pool *p, struct worker *w, enum reason reason)
 		slot->serving = NULL;
 	slot->last_reason = reason;
 	p->recycles[reason]++;
+	w->holds = pool_must_hold(p, w);
 	worker_handle(w, WE_DRAIN, reason);
+	if (w->holds)
+		pool_hold_start(p);
 }
 
 static void

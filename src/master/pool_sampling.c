@@ -224,7 +224,7 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		walk(p, now);
 	if (now >= p->next_check_ms) {
 		p->next_check_ms = now + CHECK_MS;
-		pool_check_listeners(p->gen);
+		pool_check_all_sockets(p);
 	}
 	for (size_t i = 0; i < p->n_all; i++) {
 		struct worker *w = p->all[i];

@@ -238,20 +238,42 @@ term(struct worker *w)
 	send_signal(w, SIGTERM);
 }
 
+void
+worker_announce_close(struct worker *w)
+{
+	static const char close[] = "CLOSE=1\n";
+
+	if (w->gen->has_agent && w->channel_fd >= 0)
+		/* One that cannot take it now closes its connections when it drains. */
+		(void)channel_send(w->channel_fd, close, sizeof close - 1, -1);
+}
+
 static void
 drain(struct worker *w)
 {
 	AUTO_BUF struct buf b = BUF_INIT(256);
+	uint64_t grace = w->gen->settings->graceful_timeout_ms;
+	uint64_t used = w->gov.drain_ms != 0 ? clock_now_ms() - w->gov.drain_ms : 0;
 
+	if (w->holds) {
+		worker_announce_close(w);
+		return;
+	}
 	if (!w->gen->has_agent || w->channel_fd < 0) {
 		term(w);
 		return;
 	}
 	message_put_number(&b, "DRAIN", 1);
-	message_put_number(&b, "GRACE_USEC",
-	    w->gen->settings->graceful_timeout_ms * USEC_PER_MSEC);
+	message_put_number(&b, "GRACE_USEC", (grace > used ? grace - used : 0) * USEC_PER_MSEC);
 	if (b.failed || channel_send(w->channel_fd, b.data, b.len, -1) < 0)
 		term(w);
+}
+
+void
+worker_release(struct worker *w)
+{
+	w->holds = false;
+	drain(w);
 }
 
 static void

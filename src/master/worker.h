@@ -47,6 +47,7 @@ struct worker {
 
 	struct generation *gen;		/* a reference */
 	unsigned slot;			/* from 1 */
+	unsigned lane;			/* which socket of each address it accepts from */
 	unsigned worker_id;
 	pid_t pid;			/* 0: no process */
 	bool is_canary;			/* first of a generation that has not committed */
@@ -64,6 +65,7 @@ struct worker {
 	bool agent_lost;		/* it lives, but its channel is closed */
 	bool lost_said;
 	bool stopping;			/* it said STOPPING=1 */
+	bool holds;			/* draining, but accepts until its queues are empty */
 	bool over_stall_warned;
 
 	uint64_t requests;
@@ -124,6 +126,11 @@ void worker_reaped(struct worker *w, const struct death *d);
 /* Asks for stacks; -EAGAIN when a report is under way, -ENOTSUP without an agent. */
 int worker_ask_report(struct worker *w, uint64_t id);
 void worker_reopen_log(struct worker *w);
+
+/* Its responses close their connections from now on; it accepts as before. */
+void worker_announce_close(struct worker *w);
+/* It has held the door long enough: it stops accepting, and finishes. */
+void worker_release(struct worker *w);
 
 static inline enum worker_state
 worker_state(const struct worker *w)

@@ -10,6 +10,7 @@
 #include "master/channel.h"
 #include "master/worker.h"
 
+#include "system/lanes.h"
 #include "system/clock.h"
 
 #include <string.h>
@@ -274,7 +275,7 @@ polls_a_listener(const struct worker *w)
 	for (size_t i = 0; i < w->gen->n_listeners; i++) {
 		struct stat st;
 
-		if (fstat(w->gen->listeners[i]->fd, &st) == 0 &&
+		if (fstat(lanes_socket(w->gen->listeners[i], w->lane)->fd, &st) == 0 &&
 		    procmem_polls_inode(w->pid, st.st_ino) == 1)
 			return true;
 	}

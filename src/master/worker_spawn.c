@@ -94,7 +94,7 @@ launch_with(struct worker *w, const struct child_ends *c, const char *notify_nam
 	const struct settings *s = g->settings;
 	bool file = s->worker_log.how == WORKER_LOG_FILE;
 	struct launch l = {
-		.gen = g, .slot = w->slot, .worker_id = w->worker_id, .serial = w->gov.serial,
+		.gen = g, .slot = w->slot, .lane = w->lane, .worker_id = w->worker_id, .serial = w->gov.serial,
 		.limit_requests = w->gov.max_requests,
 		.beat_ms = MIN_OF(s->timeout_ms / 3, BEAT_MAX_MS),
 		.channel_fd = c->channel,
@@ -122,6 +122,7 @@ worker_spawn(struct worker *w, struct err *e)
 	int r;
 
 	draw_limits(w);
+	w->lane = w->gen->per_slot ? w->slot - 1 : 0;
 	r = open_ends(w, &c, notify_name, e);
 	if (r >= 0) {
 		pid = launch_with(w, &c, notify_name, e);

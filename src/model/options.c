@@ -45,6 +45,13 @@ static const struct option_choice log_formats[] = {
 	{ NULL, 0 }
 };
 
+static const struct option_choice balances[] = {
+	{ "auto", BALANCE_AUTO },
+	{ "shared", BALANCE_SHARED },
+	{ "per-slot", BALANCE_PER_SLOT },
+	{ NULL, 0 }
+};
+
 #define GROUP_RUNS	.group = "What runs", .flags = OPTF_NEW_WORKERS
 #define GROUP_WHOM	.group = "As whom", .flags = OPTF_NEW_WORKERS
 #define GROUP_SOCKETS	.group = "Sockets"
@@ -114,6 +121,9 @@ const struct option options[] = {
 	OPT("socket-group", socket_group, STRING, GROUP_SOCKETS, .arg = "GROUP",
 	    .help = "group of unix: sockets"),
 
+	OPT("balance", balance, CHOICE, GROUP_SOCKETS, .def = "auto", .choices = balances,
+	    .arg = "auto|shared|per-slot", .help = "one socket for all workers, or one for each"),
+
 	OPT("workers", workers, COUNT, GROUP_POOL, .def = "auto", .min = 1, .max = 4096,
 	    .unset_word = "auto", .unset_value = 0, .arg = "N",
 	    .help = "serving workers; $WEB_CONCURRENCY, else CPUs"),
@@ -174,6 +184,11 @@ const struct option options[] = {
 	    .help = "kill a worker with a request this old"),
 	OPT("graceful-timeout", graceful_timeout_ms, TIME, GROUP_TIME, .def = "30s", .min = 0,
 	    .max = YEAR, .arg = "TIME", .help = "to finish requests when a worker ends"),
+	OPT("drain-idle", drain_idle_ms, TIME, GROUP_TIME, .def = "auto", .min = 0, .max = DAY,
+	    .unset_word = "auto", .unset_value = DRAIN_IDLE_AUTO, .flags = OPTF_NEW_WORKERS,
+	    .arg = "TIME", .help = "an ending worker keeps idle connections"),
+	OPT("stop-delay", stop_delay_ms, TIME, GROUP_TIME, .def = "0", .min = 0, .max = DAY,
+	    .arg = "TIME", .help = "serve on after TERM while not ready"),
 	OPT("canary-time", canary_time_ms, TIME, GROUP_TIME, .def = "0", .min = 0, .max = DAY,
 	    .arg = "TIME", .help = "the first new worker must last this long"),
 

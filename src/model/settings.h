@@ -60,6 +60,11 @@ enum setting_origin {
 	ORIGIN_DEFAULT, ORIGIN_ENVIRONMENT, ORIGIN_FILE, ORIGIN_COMMAND_LINE
 };
 
+/* Of the listening sockets: one for all workers, or one for each slot. */
+enum balance {
+	BALANCE_AUTO, BALANCE_SHARED, BALANCE_PER_SLOT
+};
+
 struct settings {
 	/* what runs; exactly one of wsgi, asgi, command is set */
 	char *wsgi;
@@ -90,6 +95,7 @@ struct settings {
 	uint64_t socket_mode;		/* for unix: sockets, default 0666 */
 	char *socket_user;
 	char *socket_group;
+	uint64_t balance;		/* enum balance */
 
 	/* pool */
 	uint64_t workers;
@@ -119,6 +125,8 @@ struct settings {
 	uint64_t timeout_ms;
 	uint64_t request_timeout_ms;	/* REQUEST_TIMEOUT_AUTO: sync workers use timeout */
 	uint64_t graceful_timeout_ms;
+	uint64_t drain_idle_ms;		/* DRAIN_IDLE_AUTO: the server's keep-alive time */
+	uint64_t stop_delay_ms;
 	uint64_t canary_time_ms;
 
 	/* operating */
@@ -145,6 +153,7 @@ struct settings {
 #define UMASK_UNSET          UINT64_MAX
 #define KEEPALIVE_UNSET      UINT64_MAX
 #define REQUEST_TIMEOUT_AUTO UINT64_MAX
+#define DRAIN_IDLE_AUTO      UINT64_MAX
 
 struct settings_override {	/* one --key value of the command line */
 	const char *key;

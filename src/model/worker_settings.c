@@ -50,7 +50,7 @@ worker_settings_json(const struct settings *s, const char *title, uint64_t limit
 	for (size_t i = 0; i < s->server.n; i++)
 		json_object_set_new(server, s->server.v[i].key,
 		    json_string(s->server.v[i].value));
-	o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:I, s:s, s:I, "
+	o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:s, s:I, "
 	    "s:o, s:s}",
 	    "kind", s->wsgi != NULL ? "wsgi" : "asgi",
 	    "app", s->wsgi != NULL ? s->wsgi : s->asgi,
@@ -65,6 +65,8 @@ worker_settings_json(const struct settings *s, const char *title, uint64_t limit
 	    "workers", (json_int_t)s->workers,
 	    "timeout", json_seconds(s->timeout_ms),
 	    "graceful_timeout", json_seconds(s->graceful_timeout_ms),
+	    "drain_idle", s->drain_idle_ms == DRAIN_IDLE_AUTO ? json_null()
+	        : json_seconds(s->drain_idle_ms),
 	    "backlog", (json_int_t)s->backlog,
 	    "title", title,
 	    "limit", (json_int_t)limit_requests,

@@ -11,6 +11,8 @@
  */
 #include "system/listen.h"
 
+#include "system/lanes.h"
+
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -308,15 +310,23 @@ listener_ref(struct listener *l)
 }
 
 void
-listener_unref(struct listener *l)
+listener_unlink(struct listener *l)
 {
 	struct stat st;
 
-	if (!l || --l->refs > 0)
-		return;
 	if (l->is_ours && l->ino != 0 && lstat(unix_path(&l->address), &st) == 0 &&
 	    st.st_dev == l->dev && st.st_ino == l->ino)
 		unlink(unix_path(&l->address));
+	l->ino = 0;
+}
+
+void
+listener_unref(struct listener *l)
+{
+	if (!l || --l->refs > 0)
+		return;
+	lanes_free(l);
+	listener_unlink(l);
 	base_close_p(&l->fd);
 	free(l->name);
 	free(l);

@@ -19,6 +19,8 @@ struct listener {
 	dev_t dev;		/* of a unix socket's file, to unlink only our own */
 	ino_t ino;
 	unsigned refs;		/* generations that use it */
+	struct lanes *lanes;	/* its other sockets (lanes.h), or NULL */
+	bool is_blocked;	/* takes no new connections any more */
 };
 
 struct listen_options {
@@ -56,6 +58,12 @@ listener_unrefp(struct listener **l)
 {
 	listener_unref(*l);
 }
+
+/* Removes the file of a unix socket of our own, if it is still that one. */
+void listener_unlink(struct listener *l);
+
+/* True while a connection waits to be accepted. */
+bool listener_has_waiting(const struct listener *l);
 
 /* Ends accepting for everybody who holds a copy: shutdown(2). */
 void listener_shutdown(struct listener *l);

@@ -103,6 +103,14 @@ listener_check(struct listener *l, int backlog, struct err *e)
 	return found;
 }
 
+bool
+listener_has_waiting(const struct listener *l)
+{
+	struct pollfd p = { .fd = l->fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLIN) != 0;
+}
+
 int
 listener_queue(const struct listener *l, unsigned *ret_len, unsigned *ret_backlog)
 {

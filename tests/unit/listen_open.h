@@ -114,7 +114,7 @@ accept_one(struct listener *l)
 	return server;
 }
 
-static bool
+static inline bool
 have_ipv6(void)
 {
 	struct sockaddr_in6 sa = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
@@ -126,7 +126,7 @@ have_ipv6(void)
 	return have;
 }
 
-static const char *const places[] = {
+static const char *const places[] UNUSED = {
 	"127.0.0.1:0", "unix:sock", "unix:@test_listen", "[::1]:0", "[::]:0", ":0",
 };
 

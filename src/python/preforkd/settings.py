@@ -36,6 +36,7 @@ _KNOWN = {
     "workers": (int, 1),
     "timeout": (_NUMBER, 30.0),
     "graceful_timeout": (_NUMBER, 30.0),
+    "drain_idle": (_NUMBER + (type(None),), None),
     "backlog": (int, 2048),
     "title": (str, ""),
     "limit": (int, 0),

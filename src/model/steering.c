@@ -1,0 +1,70 @@
+/*
+ * steering.c - see steering.h.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "model/steering.h"
+
+/* Stands for "any of k": the kernel's random number, cut down to 0..k-1. */
+static unsigned
+put_draw(struct sock_filter *code, unsigned k)
+{
+	code[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+	    (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM));
+	code[1] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, k);
+	return 2;
+}
+
+static unsigned
+put_return(struct sock_filter *code, unsigned index)
+{
+	code[0] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, index);
+	return 1;
+}
+
+bool
+steering_add(struct steering *s, unsigned lane)
+{
+	if (s->n == STEERING_LANES_MAX || lane > UINT16_MAX)
+		return false;
+	s->order[s->n++] = (uint16_t)lane;
+	return true;
+}
+
+void
+steering_remove(struct steering *s, unsigned lane)
+{
+	for (unsigned i = 0; i < s->n; i++) {
+		if (s->order[i] == lane) {
+			s->order[i] = s->order[--s->n];
+			return;
+		}
+	}
+}
+
+unsigned
+steering_program(const struct steering *s, const bool *live, unsigned n_live,
+    struct sock_filter *code)
+{
+	uint16_t index[STEERING_LANES_MAX];
+	unsigned k = 0, n = 0;
+
+	for (unsigned i = 0; i < s->n; i++)
+		if (s->order[i] < n_live && live[s->order[i]])
+			index[k++] = (uint16_t)i;
+	if (s->n == 0)
+		return 0;
+	if (k == 1)
+		return put_return(code, index[0]);
+	if (k == 0 || k == s->n) {
+		n = put_draw(code, s->n);
+		code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_A, 0);
+		return n;
+	}
+	n = put_draw(code, k);
+	for (unsigned i = 0; i + 1 < k; i++) {
+		code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, i, 0, 1);
+		n += put_return(code + n, index[i]);
+	}
+	return n + put_return(code + n, index[k - 1]);
+}
