@@ -49,6 +49,7 @@ pool_init(struct pool *p, struct ev_loop *loop, const struct pool_ops *ops, void
 	ev_init(&p->round, on_round);
 	ev_init(&p->sampling, NULL);
 	ev_init(&p->holding, NULL);
+	ev_init(&p->steering, NULL);
 	governor_init(&p->governor);
 	governor_set_policy(&p->governor, &gen->policy);
 	p->gen = generation_ref(gen);
@@ -65,6 +66,7 @@ pool_fini(struct pool *p)
 	ev_timer_stop(p->loop, &p->round);
 	pool_sampling_stop(p);
 	ev_timer_stop(p->loop, &p->holding);
+	ev_timer_stop(p->loop, &p->steering);
 	while (p->n_all > 0)
 		pool_remove(p, p->all[p->n_all - 1]);
 	for (size_t i = 0; i < p->n_leaving; i++)
@@ -328,6 +330,7 @@ on_worker_news(void *ctx, struct worker *w)
 	if (w->requests > 0 && worker_state(w) == WS_READY && w->slot <= p->n_slots)
 		p->slots[w->slot - 1].failures = 0;
 	pool_sampling_hint(p, w);
+	pool_steer_soon(p, w);
 	if (w->gov.due != 0 && worker_state(w) == WS_READY && !w->gov.has_successor &&
 	    p->waiting == NULL)
 		pool_wake(p);

@@ -65,6 +65,7 @@ struct pool {
 	bool stopping;
 	ev_timer round;			/* the next look at everything */
 	ev_timer sampling;
+	ev_timer steering;		/* news of connections are gathered for a moment */
 	ev_timer holding;		/* looks at queues that workers hold the door of */
 	uint64_t next_walk_ms;		/* over process groups */
 	uint64_t next_check_ms;		/* of the listening sockets */
@@ -144,6 +145,10 @@ void pool_fit_lanes(struct pool *p);
 void pool_trim_lanes(struct pool *p);
 /* New connections go to the lanes of ready workers. */
 void pool_steer(struct pool *p);
+/* The same, soon: w has told how many connections it has. */
+void pool_steer_soon(struct pool *p, const struct worker *w);
+/* Where connections wait, at every look at the memory. */
+void pool_look_at_queues(struct pool *p);
 /* True when w must not stop accepting yet, since it is the last one at some socket. */
 bool pool_must_hold(struct pool *p, const struct worker *w);
 /* Looks after those until their queues are empty. */

@@ -226,6 +226,7 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		p->next_check_ms = now + CHECK_MS;
 		pool_check_all_sockets(p);
 	}
+	pool_look_at_queues(p);
 	for (size_t i = 0; i < p->n_all; i++) {
 		struct worker *w = p->all[i];
 

@@ -17,6 +17,8 @@
 #include <string.h>
 
 #define HOLD_LOOK_SECONDS .02
+/* The workers themselves gather their news for as long. */
+#define STEER_SECONDS .05
 
 /* A handshake that had begun when new connections were kept away needs a round trip more. */
 #define HANDSHAKE_MS UINT64_C(200)
@@ -50,7 +52,8 @@ pool_fit_lanes(struct pool *p)
 static void
 steer(struct pool *p, struct listener *l)
 {
-	bool live[STEERING_LANES_MAX] = { false };
+	struct steering_lane lanes[STEERING_LANES_MAX] = {{ false, false, 0 }};
+	bool pick[STEERING_LANES_MAX];
 	struct err e;
 
 	if (lanes_count(l) < 2)
@@ -59,9 +62,12 @@ steer(struct pool *p, struct listener *l)
 		const struct worker *w = p->all[i];
 
 		if (worker_state(w) == WS_READY && generation_has_listener(w->gen, l))
-			live[lane_at(w, l)] = true;
+			lanes[lane_at(w, l)] = (struct steering_lane){
+				.live = true, .waits = w->waits, .connections = w->connections,
+			};
 	}
-	if (lanes_steer(l, live, lanes_count(l), &e) < 0)
+	steering_choose(lanes, lanes_count(l), pick);
+	if (lanes_steer(l, pick, lanes_count(l), &e) < 0)
 		log_warn("balance: %s; the kernel deals them out to all slots", e.text);
 }
 
@@ -72,6 +78,43 @@ pool_steer(struct pool *p)
 		steer(p, p->gen->listeners[i]);
 	for (size_t i = 0; i < p->n_leaving; i++)
 		steer(p, p->leaving[i]);
+}
+
+static void
+on_steering(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
+{
+	pool_steer(container_of(t, struct pool, steering));
+}
+
+void
+pool_steer_soon(struct pool *p, const struct worker *w)
+{
+	if (!w->gen->per_slot || worker_state(w) != WS_READY || ev_is_active(&p->steering))
+		return;
+	ev_timer_init(&p->steering, on_steering, STEER_SECONDS, 0.);
+	ev_timer_start(p->loop, &p->steering);
+}
+
+void
+pool_look_at_queues(struct pool *p)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < p->n_all; i++) {
+		struct worker *w = p->all[i];
+		bool waiting = false, waits;
+
+		if (worker_state(w) != WS_READY || !w->gen->per_slot)
+			continue;
+		for (size_t k = 0; k < w->gen->n_listeners && !waiting; k++)
+			waiting = listener_has_waiting(lanes_socket(w->gen->listeners[k], w->lane));
+		waits = waiting && w->had_waiting;
+		changed = changed || waits != w->waits;
+		w->had_waiting = waiting;
+		w->waits = waits;
+	}
+	if (changed)
+		pool_steer(p);
 }
 
 static bool

@@ -56,6 +56,8 @@ take_counts(struct worker *w, const struct message *m)
 		if (m->busy == 0)
 			w->oldest_ms = 0;
 	}
+	if ((m->has & MK_CONNECTIONS) != 0)
+		w->connections = (unsigned)MIN_OF(m->connections, UINT64_C(1000000));
 	if ((m->has & MK_OLDEST) != 0) {
 		uint64_t now = clock_now_ms();
 		uint64_t at = m->oldest_usec / USEC_PER_MSEC;

@@ -50,6 +50,8 @@ static const struct key_row rows[] = {
 	FLAG("DRAIN", MK_DRAIN),
 	NUMBER("GRACE_USEC", MK_GRACE, grace_usec),
 	FLAG("REOPEN", MK_REOPEN),
+	FLAG("CLOSE", MK_CLOSE),
+	NUMBER("CONNECTIONS", MK_CONNECTIONS, connections),
 };
 
 static const struct key_row *

@@ -32,17 +32,20 @@ enum message_key {
 	MK_SYNC	= 1 << 12,	/* no heartbeat within a request */
 	MK_STACKS	= 1 << 13,	/* SIGABRT prints Python's stacks */
 	MK_MAINPID	= 1 << 14,	/* seen and refused: identity is the socket */
+	MK_CONNECTIONS	= 1 << 20,	/* open ones */
 	/* to the worker */
 	MK_LIMITS	= 1 << 15,	/* LIMITS=requests */
 	MK_DRAIN	= 1 << 16,
 	MK_GRACE	= 1 << 17,	/* GRACE_USEC */
 	MK_REOPEN	= 1 << 18,
+	MK_CLOSE	= 1 << 19,	/* every response closes its connection */
 };
 
 struct message {
 	unsigned has;		/* of enum message_key */
 	uint64_t requests;
 	uint64_t busy;
+	uint64_t connections;
 	uint64_t oldest_usec;	/* CLOCK_MONOTONIC, 0: none */
 	uint64_t report;
 	uint64_t limits;

@@ -5,6 +5,8 @@
  */
 #include "model/steering.h"
 
+#include <stdlib.h>
+
 /* Stands for "any of k": the kernel's random number, cut down to 0..k-1. */
 static unsigned
 put_draw(struct sock_filter *code, unsigned k)
@@ -40,6 +42,41 @@ steering_remove(struct steering *s, unsigned lane)
 			return;
 		}
 	}
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+void
+steering_choose(const struct steering_lane *lanes, unsigned n, bool *ret_pick)
+{
+	/* connections, and below them the lane */
+	uint64_t key[STEERING_LANES_MAX], sum = 0, limit;
+	unsigned k = 0;
+	bool all_wait = true;
+
+	for (unsigned i = 0; i < n; i++)
+		all_wait = all_wait && (!lanes[i].live || lanes[i].waits);
+	for (unsigned i = 0; i < n; i++) {
+		ret_pick[i] = false;
+		if (!lanes[i].live || (lanes[i].waits && !all_wait) || k == STEERING_LANES_MAX)
+			continue;
+		key[k++] = (uint64_t)lanes[i].connections << 32 | i;
+		sum += lanes[i].connections;
+	}
+	if (k == 0)
+		return;
+	qsort(key, k, sizeof key[0], compare);
+	/* An eighth above the mean, and one, is no reason to leave a lane out. */
+	limit = sum / k + sum / k / 8 + 1;
+	for (unsigned i = 0; i < k; i++)
+		if (i < (k + 1) / 2 || key[i] >> 32 <= limit)
+			ret_pick[(uint32_t)key[i]] = true;
 }
 
 unsigned

@@ -5,6 +5,7 @@
 #include "model/steering.h"
 
 #include <check.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DRAWS 10000u
@@ -103,6 +104,56 @@ START_TEST(fewer_are_known_to_live_than_there_are)
 }
 END_TEST
 
+/* One case of steering_choose(): for each lane its connections, "-" for dead, with "!" when
+ * connections wait there; and the lanes that shall get new ones. */
+static const struct choice {
+	const char *lanes, *picked;
+} choices[] = {
+	{ "- -", "" },
+	{ "0", "0" },
+	{ "5!", "0" },
+	{ "0 0 0 0", "0123" },
+	{ "16 17 15 16", "0123" },
+	{ "16 - 15 16", "023" },
+	{ "22 14 14 14", "123" },
+	{ "20 20 0 0", "23" },
+	/* the one with no connections may be one that hangs: another one shares the risk */
+	{ "20 20 20 0", "03" },
+	{ "20 10 21 0", "13" },
+	{ "20 20! 20 20", "023" },
+	{ "3! 3! 3! 3!", "0123" },
+	{ "9! 3! 3 -", "2" },
+	{ "0 1 2 3", "012" },
+	{ "1000000 1000000 0", "02" },
+};
+
+START_TEST(chosen)
+{
+	const struct choice *c = &choices[_i];
+	struct steering_lane lanes[8];
+	bool pick[8];
+	char got[9] = "";
+	unsigned n = 0;
+
+	for (const char *p = c->lanes; *p != '\0'; p += strspn(p, " ")) {
+		char *end;
+
+		lanes[n].live = *p != '-';
+		lanes[n].connections = lanes[n].live ? (unsigned)strtoul(p, &end, 10) : 0;
+		p = lanes[n].live ? end : p + 1;
+		lanes[n].waits = *p == '!';
+		p += *p == '!';
+		n++;
+	}
+	steering_choose(lanes, n, pick);
+	for (unsigned i = 0; i < n; i++)
+		if (pick[i])
+			got[strlen(got)] = (char)('0' + i);
+	ck_assert_msg(strcmp(got, c->picked) == 0, "%s: %s instead of %s", c->lanes, got,
+	    c->picked);
+}
+END_TEST
+
 START_TEST(nothing_to_steer)
 {
 	fill(0);
@@ -153,6 +204,7 @@ main(void)
 
 	tcase_add_loop_test(tc, dealt_to_live_lanes, 0, 512);
 	tcase_add_test(tc, fewer_are_known_to_live_than_there_are);
+	tcase_add_loop_test(tc, chosen, 0, ARRAY_LEN(choices));
 	tcase_add_test(tc, nothing_to_steer);
 	tcase_add_test(tc, the_longest_program_fits);
 	tcase_add_test(tc, the_last_takes_the_place_of_one_that_leaves);
