@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "model/steering.h"
 #include "model/values.h"
+#include "system/lanes.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -57,6 +58,17 @@ find_listener(const struct generation *g, const struct address *a)
 	for (size_t i = 0; i < g->n_listeners; i++)
 		if (address_equal(&g->listeners[i]->address, a))
 			return g->listeners[i];
+	return NULL;
+}
+
+/* An address that comes back before the last worker has left it. */
+static struct listener *
+find_leaving(const struct generation_plan *plan, const struct address *a)
+{
+	for (size_t i = 0; i < plan->n_leaving; i++)
+		if (address_equal(&plan->leaving[i]->address, a) &&
+		    lanes_unblock(plan->leaving[i]))
+			return plan->leaving[i];
 	return NULL;
 }
 
@@ -179,6 +191,8 @@ open_listener(struct generation *g, size_t index, const struct generation_plan *
 	}
 	l = is_port0(text) ? find_listener_port0(plan->old, index, text)
 	    : find_listener(plan->old, &a);
+	if (l == NULL)
+		l = find_leaving(plan, &a);
 	if (l != NULL)
 		return add_listener(g, listener_ref(l), e);
 	r = open_beside_old(&a, options, plan->old, &l, e);

@@ -49,6 +49,8 @@ struct inherited {
 struct generation_plan {
 	unsigned number;
 	const struct generation *old;		/* shares its sockets; may be NULL */
+	struct listener *const *leaving;	/* given up by an earlier one, served still */
+	size_t n_leaving;
 	const struct inherited *inherited;
 	bool private_socket;			/* --check-app: one nameless socket only */
 };

@@ -113,6 +113,8 @@ reload_begin(struct reload *r)
 		.number = m->pool.gen->number + 1,
 		.old = m->pool.gen,
 		.inherited = &m->inherited,
+		.leaving = m->pool.leaving,
+		.n_leaving = m->pool.n_leaving,
 	};
 	CLEANUP(errs_clear) struct errs errs = {0};
 	CLEANUP(settings_freep) struct settings *s = NULL;

@@ -178,6 +178,20 @@ lanes_block(struct listener *l)
 	(void)listen(l->fd, 0);
 }
 
+bool
+lanes_unblock(struct listener *l)
+{
+	if (!l->is_blocked)
+		return true;
+	if (l->address.kind != ADDRESS_TCP)
+		return false;
+	for (unsigned i = 0; i < lanes_count(l); i++)
+		(void)setsockopt(lanes_socket(l, i)->fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){ 0 },
+		    sizeof(int));
+	l->is_blocked = false;
+	return true;
+}
+
 void
 lanes_free(struct listener *l)
 {

@@ -36,10 +36,13 @@ int lanes_steer(struct listener *l, const bool *live, unsigned n, struct err *e)
 /* listener_check() of one lane, which keeps the books when it had to listen again. */
 int lanes_check(struct listener *l, unsigned lane, int backlog, struct err *e);
 
-/* No new connections at any lane, for good: those that have begun and those that wait can
+/* No new connections at any lane: those that have begun and those that wait can
  * still be accepted. TCP drops what would begin one, so that a client tries again; a unix
  * socket's file is removed. Only for sockets that were opened here. */
 void lanes_block(struct listener *l);
+
+/* Takes that back, where it can be: not for a unix socket, whose file is gone. */
+bool lanes_unblock(struct listener *l);
 
 /* Frees what listener_unref() finds. */
 void lanes_free(struct listener *l);

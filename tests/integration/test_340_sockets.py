@@ -260,6 +260,31 @@ class Stop(Case):
             connect(address)
 
 
+class Return(Case):
+    """An address that comes back before its last worker has left."""
+
+    def test_during_the_roll(self):
+        """Two reloads, one into the other: nothing is lost at the address that came back."""
+        ports = [harness.free_port(), harness.free_port()]
+        both = ["127.0.0.1:%d" % port for port in ports]
+        for balance in ("shared", "per-slot"):
+            p = self.serve(balance, 4, threads=4, listen=both, files={
+                "mine.py": "import time\ntime.sleep(.3)\nfrom plain import app\n"},
+                wsgi="mine:app")
+            p.write_ini(listen=both[:1])
+            first = p.ctl_start("reload")
+            p.wait_log("generation 2 is good and current")
+            p.write_ini(listen=both)
+            code, _, err = p.ctl("reload")
+            self.assertEqual(code, 0, err)
+            first.communicate()
+            with p.load(address=("127.0.0.1", ports[1]), clients=2) as load:
+                self.assertEqual(p.ctl("reload")[0], 0)
+            self.assertEqual(load.failed, 0, load.result)
+            self.assertEqual(p.status()["listen"], both)
+            p.stop()
+
+
 @harness.needs_module("gunicorn")
 class Scale(Case):
     """Fewer workers, with connections queued at the slots that go.

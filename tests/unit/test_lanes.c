@@ -187,6 +187,15 @@ START_TEST(blocked)
 }
 END_TEST
 
+START_TEST(blocked_and_opened_again)
+{
+	lanes_block(l);
+	ck_assert(lanes_unblock(l));
+	ck_assert(lanes_unblock(l));
+	check_steering(0x3f);
+}
+END_TEST
+
 START_TEST(a_unix_socket_is_blocked_by_its_name)
 {
 	struct listener *u = open_at("unix:lanes.socket");
@@ -201,6 +210,7 @@ START_TEST(a_unix_socket_is_blocked_by_its_name)
 	ck_assert_int_lt(connect(fd, (struct sockaddr *)&sa, u->address.sa_len), 0);
 	ck_assert_int_eq(errno, ENOENT);
 	ck_assert(listener_has_waiting(u));
+	ck_assert(!lanes_unblock(u));
 	close(fd);
 	close(waiting);
 	listener_unref(u);
@@ -223,6 +233,7 @@ main(void)
 	tcase_add_test(tc, what_waits_stays_where_it_is);
 	tcase_add_test(tc, a_stranger_cannot_share_the_first_socket);
 	tcase_add_test(tc, blocked);
+	tcase_add_test(tc, blocked_and_opened_again);
 	tcase_add_test(tc, a_unix_socket_is_blocked_by_its_name);
 	suite_add_tcase(suite, tc);
 	sr = srunner_create(suite);
