@@ -304,7 +304,7 @@ on_worker_ready(void *ctx, struct worker *w)
 
 	p->ever_ready = true;
 	governor_boot_ok(&p->governor);
-	pool_check_sockets(w->gen, w->lane);
+	pool_check_sockets(p, w->gen, w->lane);
 	if (p->closing)
 		worker_announce_close(w);
 	pool_steer(p);

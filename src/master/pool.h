@@ -158,7 +158,7 @@ void pool_note_leaving(struct pool *p, const struct generation *old);
 void pool_check_leaving(struct pool *p);
 void pool_block_all(struct pool *p);
 /* Puts back what workers may have done to the sockets of a lane. */
-void pool_check_sockets(const struct generation *gen, unsigned lane);
+void pool_check_sockets(struct pool *p, const struct generation *gen, unsigned lane);
 void pool_check_all_sockets(struct pool *p);
 
 void pool_remove(struct pool *p, struct worker *w);

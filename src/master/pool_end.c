@@ -216,7 +216,7 @@ pool_reaped(struct pool *p, struct worker *w, const struct death *d)
 	}
 	p->ops->ended(p->ctx, w);
 	/* Not those of its own generation: some may have been shut down on purpose. */
-	pool_check_sockets(p->gen, w->lane);
+	pool_check_sockets(p, p->gen, w->lane);
 	pool_steer(p);
 	if (gave_up)
 		p->ops->gave_up(p->ctx, w, words != NULL ? words : "");

@@ -144,24 +144,42 @@ pool_trim_lanes(struct pool *p)
 	}
 }
 
-void
-pool_check_sockets(const struct generation *gen, unsigned lane)
+/* They have copies of a socket that nothing can bring back to life. */
+static void
+replace_all_at(struct pool *p, const struct listener *l)
 {
-	for (size_t i = 0; i < gen->n_listeners; i++) {
-		struct err e;
-		int r;
+	for (size_t i = 0; i < p->n_all; i++)
+		if (worker_state(p->all[i]) == WS_READY &&
+		    generation_has_listener(p->all[i]->gen, l))
+			governor_order(&p->all[i]->gov, REASON_REQUEST, clock_now_ms());
+	pool_wake(p);
+}
 
-		if (gen->listeners[i]->is_blocked)
-			continue;
-		r = lanes_check(gen->listeners[i], lane, (int)gen->settings->backlog, &e);
-		/* Every server calls listen() with a backlog of its own: no news. */
-		if (r < 0)
-			log_error("a listening socket is broken: %s", e.text);
-		else if (r > 0 && e.code == ESHUTDOWN)
-			log_warn("%s; it listens again", e.text);
-		else if (r > 0)
-			log_debug("%s; put back", e.text);
+static void
+check_lane(struct pool *p, const struct generation *gen, struct listener *l, unsigned lane)
+{
+	struct err e;
+	int r = lanes_check(l, lane, (int)gen->settings->backlog, &e);
+
+	/* Every server calls listen() with a backlog of its own: no news. */
+	if (r < 0) {
+		log_error("a listening socket is broken: %s", e.text);
+	} else if (r > 0 && e.code == ESTALE) {
+		log_warn("%s; a new one is open in its place, all workers are replaced", e.text);
+		replace_all_at(p, l);
+	} else if (r > 0 && e.code == ESHUTDOWN) {
+		log_warn("%s; it listens again", e.text);
+	} else if (r > 0) {
+		log_debug("%s; put back", e.text);
 	}
+}
+
+void
+pool_check_sockets(struct pool *p, const struct generation *gen, unsigned lane)
+{
+	for (size_t i = 0; i < gen->n_listeners; i++)
+		if (!gen->listeners[i]->is_blocked)
+			check_lane(p, gen, gen->listeners[i], lane);
 }
 
 void
@@ -170,7 +188,7 @@ pool_check_all_sockets(struct pool *p)
 	size_t lanes = p->gen->per_slot ? p->target : 1;
 
 	for (unsigned lane = 0; lane < lanes; lane++)
-		pool_check_sockets(p->gen, lane);
+		pool_check_sockets(p, p->gen, lane);
 	pool_steer(p);
 }
 

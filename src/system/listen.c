@@ -221,6 +221,7 @@ listener_open(const struct address *a, const struct listen_options *o,
 	l->address = *a;
 	l->refs = 1;
 	l->is_ours = true;
+	l->made_with = *o;
 	l->fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return explain_bind(a, errno, e);
@@ -230,6 +231,28 @@ listener_open(const struct address *a, const struct listen_options *o,
 	if (listen(l->fd, o->backlog) < 0)
 		return explain_bind(&l->address, errno, e);
 	*ret = TAKE_PTR(l);
+	return 0;
+}
+
+int
+listener_reopen(struct listener *l, struct err *e)
+{
+	struct listener fresh = { .address = l->address, .made_with = l->made_with, .fd = -1 };
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int r;
+
+	if (fd < 0)
+		return explain_bind(&l->address, errno, e);
+	listener_unlink(l);
+	fresh.fd = fd;
+	r = open_unix(&fresh, &l->made_with, e);
+	if (r < 0)
+		return r;
+	l->dev = fresh.dev;
+	l->ino = fresh.ino;
+	/* Everybody here knows the socket by its number. */
+	if (listen(fd, l->made_with.backlog) < 0 || dup3(fd, l->fd, O_CLOEXEC) < 0)
+		return explain_bind(&l->address, errno, e);
 	return 0;
 }
 

@@ -11,24 +11,25 @@
 #include "base/err.h"
 #include "model/sockets.h"
 
-struct listener {
-	struct address address;	/* with port 0: as the kernel chose */
-	int fd;			/* owned */
-	bool is_ours;		/* made here; false: adopted from systemd or fd:N */
-	char *name;		/* name of LISTEN_FDNAMES, or NULL */
-	dev_t dev;		/* of a unix socket's file, to unlink only our own */
-	ino_t ino;
-	unsigned refs;		/* generations that use it */
-	struct lanes *lanes;	/* its other sockets (lanes.h), or NULL */
-	bool is_blocked;	/* takes no new connections any more */
-};
-
 struct listen_options {
 	int backlog;
 	mode_t mode;		/* unix sockets */
 	uid_t uid;		/* (uid_t)-1: unchanged */
 	gid_t gid;
 	bool share_port;	/* TCP: beside sockets prepared with listener_share_port */
+};
+
+struct listener {
+	struct address address;	/* with port 0: as the kernel chose */
+	int fd;			/* owned */
+	bool is_ours;		/* made here; false: adopted from systemd or fd:N */
+	char *name;		/* name of LISTEN_FDNAMES, or NULL */
+	struct listen_options made_with;
+	dev_t dev;		/* of a unix socket's file, to unlink only our own */
+	ino_t ino;
+	unsigned refs;		/* generations that use it */
+	struct lanes *lanes;	/* its other sockets (lanes.h), or NULL */
+	bool is_blocked;	/* takes no new connections any more */
 };
 
 /* Opens one TCP or unix address. A stale unix socket file is replaced; one that
@@ -59,6 +60,10 @@ listener_unrefp(struct listener **l)
 	listener_unref(*l);
 }
 
+/* Opens a unix socket again at its path, in the place of one that is beyond repair: whoever
+ * has a copy of that one keeps the dead one. 0, or negative errno with e. */
+int listener_reopen(struct listener *l, struct err *e);
+
 /* Removes the file of a unix socket of our own, if it is still that one. */
 void listener_unlink(struct listener *l);
 
@@ -70,7 +75,8 @@ void listener_shutdown(struct listener *l);
 
 /* A worker may have shut it down, made it blocking or changed its backlog. Puts back
  * what can be put back: 0 all well, 1 repaired, negative errno: beyond repair.
- * e says what was found (also with 1). */
+ * e says what was found (also with 1); its code is ESHUTDOWN when the socket listens again,
+ * ESTALE when it is a new one, of which workers have no copy. */
 int listener_check(struct listener *l, int backlog, struct err *e);
 
 /* Connections waiting in the accept queue (TCP_INFO; sock_diag is not used: unix sockets

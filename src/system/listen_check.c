@@ -2,8 +2,9 @@
  * listen_check.c - what workers did to a listening socket, and its queue.
  *
  * A TCP listener that was shut down can be revived with listen(2), after a new
- * bind(2) when the kernel had given its port away. A unix one cannot: its
- * owner must open the address again.
+ * bind(2) when the kernel had given its port away. A unix one cannot: a new
+ * socket takes its place at its path. An abstract name is taken as long as
+ * anybody has a copy.
  */
 #include "system/listen.h"
 
@@ -82,6 +83,13 @@ listener_check(struct listener *l, int backlog, struct err *e)
 			return err_sys(e, errno, "a worker made %s blocking", l->address.text);
 		err_set(e, EBADFD, "a worker made %s blocking", l->address.text);
 		found = 1;
+	}
+	if (!is_accepting(l->fd) && l->ino != 0) {
+		r = listener_reopen(l, e);
+		if (r < 0)
+			return r;
+		err_set(e, ESTALE, "a worker shut %s down", l->address.text);
+		return 1;
 	}
 	if (!is_accepting(l->fd)) {
 		r = revive(l, backlog);

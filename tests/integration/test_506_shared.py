@@ -28,6 +28,16 @@ class SharedSockets(harness.Case):
         except (OSError, harness.http.client.HTTPException):
             return False
 
+    def test_shutdown_of_a_unix_socket(self):
+        """It cannot be revived: a new one at its path, and new workers."""
+        p = self.preforkd(workers=2, listen="unix:run.sock")
+        p.wait_ready()
+        old = set(p.pids())
+        p.text("/shutdown")
+        p.wait_log(r"WARN.*shut unix:\S+ down; a new one is open in its place")
+        wait_until(lambda: self.good(p), 10)
+        wait_until(lambda: len(p.pids()) == 2 and not old & set(p.pids()), 10)
+
     def test_shutdown_by_a_command(self):
         """The same of a plain program."""
         p = self.fake("ready")

@@ -151,7 +151,9 @@ START_TEST(check_and_repair)
 		{ ":0", shut_down, 1, "shut 0.0.0.0:" },
 		{ "[::1]:0", shut_down, 1, "shut [::1]:" },
 		{ "127.0.0.1:0", spoil_all, 1, "shut 127.0.0.1:" },
-		{ "unix:sock", shut_down, -ESHUTDOWN, "cannot be revived" },
+		{ "unix:sock", shut_down, 1, "shut unix:" },
+		/* its name is free once the last copy is closed */
+		{ "unix:@test_listen_check", shut_down, -ESHUTDOWN, "cannot be revived" },
 	};
 	struct listener *l;
 	unsigned len, backlog;
@@ -175,11 +177,9 @@ START_TEST(check_and_repair)
 		ck_assert_int_eq(listener_check(l, 100, &e), 0);
 	} else {
 		/* its owner opens the address again */
-		struct listener *again = open_at(cases[_i].at);
-
 		listener_unref(l);
-		close(accept_one(again));
-		l = again;
+		l = open_at(cases[_i].at);
+		close(accept_one(l));
 	}
 	listener_unref(l);
 }
@@ -287,7 +287,7 @@ main(void)
 	tcase_add_loop_test(tc, adopted, 0, 3);
 	tcase_add_test(tc, not_to_be_adopted);
 	tcase_add_test(tc, inherited);
-	tcase_add_loop_test(tc, check_and_repair, 0, 12);
+	tcase_add_loop_test(tc, check_and_repair, 0, 13);
 	tcase_add_test(tc, repair_of_a_fixed_port);
 	tcase_add_test(tc, beyond_repair);
 	tcase_add_loop_test(tc, shutdown_ends_all_copies, 0, 6);
