@@ -128,26 +128,44 @@ lookup_socket_owner(const struct settings *s, struct listen_options *o, struct e
 	return 0;
 }
 
+/* Lets a new socket share the port of each old one whose address overlaps, or ends that. A
+ * listener with lanes shares for good. Returns how many there are. */
+static size_t
+share_overlapping(const struct generation_plan *plan, const struct address *a, bool on)
+{
+	size_t n_old = plan->old != NULL ? plan->old->n_listeners : 0, n = 0;
+
+	for (size_t i = 0; i < n_old + plan->n_leaving; i++) {
+		struct listener *l = i < n_old ? plan->old->listeners[i]
+		    : plan->leaving[i - n_old];
+
+		if (!address_overlaps(a, &l->address))
+			continue;
+		listener_share_port(l, on || lanes_count(l) > 1);
+		n++;
+	}
+	return n;
+}
+
 /* From 127.0.0.1:80 to :80, or back: the kernel sees our own old socket in the way. Only
  * then do both share the port, and only for this moment: a foreign process that asks for it
  * as well would get a part of the connections. */
 static int
 open_beside_old(const struct address *a, const struct listen_options *options,
-    const struct generation *old, struct listener **ret, struct err *e)
+    const struct generation_plan *plan, struct listener **ret, struct err *e)
 {
 	struct listen_options shared = *options;
 	int r = listener_open(a, options, ret, e);
 
-	for (size_t i = 0; r == -EADDRINUSE && old != NULL && i < old->n_listeners; i++) {
-		if (!address_overlaps(a, &old->listeners[i]->address))
-			continue;
-		shared.share_port = true;
-		listener_share_port(old->listeners[i], true);
-		r = listener_open(a, &shared, ret, e);
-		listener_share_port(old->listeners[i], false);
-		if (r >= 0)
-			listener_share_port(*ret, false);
-	}
+	if (r != -EADDRINUSE || share_overlapping(plan, a, true) == 0)
+		return r;
+	shared.share_port = true;
+	/* The narrower address would take connections that the old workers are to serve. */
+	shared.is_quiet = true;
+	r = listener_open(a, &shared, ret, e);
+	(void)share_overlapping(plan, a, false);
+	if (r >= 0)
+		listener_share_port(*ret, false);
 	return r;
 }
 
@@ -195,7 +213,7 @@ open_listener(struct generation *g, size_t index, const struct generation_plan *
 		l = find_leaving(plan, &a);
 	if (l != NULL)
 		return add_listener(g, listener_ref(l), e);
-	r = open_beside_old(&a, options, plan->old, &l, e);
+	r = open_beside_old(&a, options, plan, &l, e);
 	return r < 0 ? r : add_listener(g, l, e);
 }
 

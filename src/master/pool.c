@@ -304,6 +304,7 @@ on_worker_ready(void *ctx, struct worker *w)
 
 	p->ever_ready = true;
 	governor_boot_ok(&p->governor);
+	pool_start_quiet(w->gen);
 	pool_check_sockets(p, w->gen, w->lane);
 	if (p->closing)
 		worker_announce_close(w);
@@ -316,6 +317,15 @@ on_worker_ready(void *ctx, struct worker *w)
 			pool_drain(p, old, pool_drain_reason(old));
 		}
 		slot->serving = w;
+	}
+	/* It was let finish its start for those that wait in its lane. */
+	if (w->slot > p->target)
+		governor_order(&w->gov, REASON_SCALE, clock_now_ms());
+	if (p->stopping) {
+		w->holds = pool_must_hold(p, w);
+		worker_handle(w, WE_DRAIN, REASON_STOP);
+		pool_hold_start(p);
+		return;
 	}
 	pool_sample_now(p, w);
 	p->ops->ready(p->ctx, w);

@@ -63,6 +63,7 @@ struct pool {
 	bool ever_ready;
 	bool closing;			/* every response closes its connection */
 	bool stopping;
+	uint64_t stop_ms;		/* since when */
 	ev_timer round;			/* the next look at everything */
 	ev_timer sampling;
 	ev_timer steering;		/* news of connections are gathered for a moment */
@@ -139,16 +140,27 @@ void pool_sample_now(struct pool *p, struct worker *w);
 void pool_sampling_hint(struct pool *p, struct worker *w);
 
 /* pool_sockets.c */
+/* Which lane of l w accepts from. */
+unsigned pool_lane_at(const struct worker *w, const struct listener *l);
 /* Each slot has its lane at each address, where the generation wants that. */
 void pool_fit_lanes(struct pool *p);
 /* Closes lanes of slots that are no more, once nobody accepts from them. */
 void pool_trim_lanes(struct pool *p);
+/* Addresses that were only bound until somebody can accept there. */
+void pool_start_quiet(const struct generation *gen);
 /* New connections go to the lanes of ready workers. */
 void pool_steer(struct pool *p);
 /* The same, soon: w has told how many connections it has. */
 void pool_steer_soon(struct pool *p, const struct worker *w);
 /* Where connections wait, at every look at the memory. */
 void pool_look_at_queues(struct pool *p);
+/* True when connections wait in the lane of w, which has a lane of its own. */
+bool pool_is_waited_for(const struct worker *w);
+/* Puts back what workers may have done to the sockets of a lane. */
+void pool_check_sockets(struct pool *p, const struct generation *gen, unsigned lane);
+void pool_check_all_sockets(struct pool *p);
+
+/* pool_hold.c */
 /* True when w must not stop accepting yet, since it is the last one at some socket. */
 bool pool_must_hold(struct pool *p, const struct worker *w);
 /* Looks after those until their queues are empty. */
@@ -157,9 +169,6 @@ void pool_hold_start(struct pool *p);
 void pool_note_leaving(struct pool *p, const struct generation *old);
 void pool_check_leaving(struct pool *p);
 void pool_block_all(struct pool *p);
-/* Puts back what workers may have done to the sockets of a lane. */
-void pool_check_sockets(struct pool *p, const struct generation *gen, unsigned lane);
-void pool_check_all_sockets(struct pool *p);
 
 void pool_remove(struct pool *p, struct worker *w);
 struct worker *pool_add(struct pool *p, struct generation *gen, unsigned slot);

@@ -6,6 +6,7 @@
 #include "master/pool.h"
 
 #include "system/clock.h"
+#include "system/lanes.h"
 
 #include <string.h>
 
@@ -23,7 +24,7 @@ release_surplus(struct pool *p)
 			continue;
 		if (worker_state(w) == WS_READY) {
 			governor_order(&w->gov, REASON_SCALE, clock_now_ms());
-		} else {
+		} else if (worker_state(w) != WS_STARTING || !pool_is_waited_for(w)) {
 			if (slot->serving == w)
 				slot->serving = NULL;
 			worker_handle(w, WE_DRAIN, REASON_SCALE);
@@ -120,6 +121,9 @@ pool_commit(struct pool *p, struct generation *gen)
 	governor_set_policy(&p->governor, &gen->policy);
 	pool_note_leaving(p, old);
 	generation_unref(old);
+	/* Some may have been on their way out when they were asked for again. */
+	for (size_t i = 0; i < gen->n_listeners; i++)
+		(void)lanes_unblock(gen->listeners[i]);
 	seat_canary(p);
 	for (size_t i = 0; i < p->n_slots; i++) {
 		struct slot *slot = &p->slots[i];
@@ -163,6 +167,7 @@ void
 pool_stop(struct pool *p, bool quick)
 {
 	p->stopping = true;
+	p->stop_ms = clock_now_ms();
 	if (!quick)
 		pool_block_all(p);
 	for (size_t i = 0; i < p->n_all; i++) {
@@ -174,6 +179,8 @@ pool_stop(struct pool *p, bool quick)
 		}
 		if (worker_state(w) == WS_READY)
 			w->holds = pool_must_hold(p, w);
+		else if (worker_state(w) == WS_STARTING && pool_is_waited_for(w))
+			continue;
 		worker_handle(w, WE_DRAIN, REASON_STOP);
 	}
 	if (!quick)

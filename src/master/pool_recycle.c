@@ -109,6 +109,7 @@ pool_drain(struct pool *p, struct worker *w, enum reason reason)
 	slot->last_reason = reason;
 	p->recycles[reason]++;
 	w->holds = pool_must_hold(p, w);
+	w->gov.is_surplus = w->holds || reason == REASON_SCALE;
 	worker_handle(w, WE_DRAIN, reason);
 	if (w->holds)
 		pool_hold_start(p);

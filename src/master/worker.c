@@ -3,7 +3,6 @@
  *
  * Order in worker_handle(): look up, stop the old state's timer, write the state, carry
  * out the acts, arm the new state's timer. An act never calls worker_handle() itself.
- *
  * SPDX-License-Identifier: MIT
  */
 #include "master/worker.h"
@@ -273,6 +272,7 @@ void
 worker_release(struct worker *w)
 {
 	w->holds = false;
+	w->gov.is_surplus = w->reason == REASON_SCALE;
 	drain(w);
 }
 

@@ -71,7 +71,10 @@ struct worker {
 	uint64_t requests;
 	uint64_t in_flight;
 	unsigned connections;		/* open ones, where the server tells */
-	bool had_waiting, waits;	/* in its queues, at the last look; at the last two */
+	unsigned steered_connections;	/* when new ones were steered last */
+	bool had_waiting;		/* in its queues, at the last look */
+	bool waits;			/* at the last two, and nothing got done between them */
+	uint64_t seen_requests;		/* at the last look */
 	uint64_t oldest_ms;		/* monotonic start of the oldest request, 0: none */
 	uint64_t last_beat_ms;
 	uint64_t live_until_ms;		/* no liveness kill before this */

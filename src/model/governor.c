@@ -307,7 +307,7 @@ governor_next(struct governor *g, const struct gov_policy *p,
 
 		if (w[i]->is_successor && w[i]->state == WS_STARTING)
 			starting++;
-		if (w[i]->state == WS_DRAINING) {
+		if (w[i]->state == WS_DRAINING && !w[i]->is_surplus) {
 			draining++;
 			if (oldest == NULL || w[i]->drain_ms < oldest->drain_ms)
 				oldest = w[i];
@@ -352,6 +352,13 @@ governor_next(struct governor *g, const struct gov_policy *p,
 	}
 	if (best == NULL)
 		return step;
+	/* A drain that is cut short loses requests; a recycle that is due for nothing but a
+	 * number loses nothing when it waits. */
+	if (p->max_draining != 0 && draining == p->max_draining &&
+	    (best->due & ~AGE_GUARDED) == 0) {
+		step.why = "max-draining workers are finishing";
+		return step;
+	}
 	step.why = blocked(g, p, starting, now_ms, &step.wake_ms);
 	if (step.why != NULL)
 		return step;

@@ -50,6 +50,7 @@ struct gov_worker {
 	uint64_t serial;
 	uint64_t ready_ms;
 	uint64_t drain_ms;
+	bool is_surplus;		/* its slot is gone, or it holds a door: no max-draining */
 	uint64_t max_requests;		/* with jitter; 0: off */
 	uint64_t max_lifetime_ms;	/* with jitter; 0: off */
 	uint64_t value[GM_N];

@@ -261,6 +261,17 @@ address_from_sockaddr(const struct sockaddr *sa, socklen_t len, struct address *
 }
 
 bool
+address_is_loopback(const struct address *a)
+{
+	const struct sockaddr_in *in = (const void *)&a->sa;
+	const struct sockaddr_in6 *in6 = (const void *)&a->sa;
+
+	if (a->sa.ss_family == AF_INET)
+		return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return a->sa.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+bool
 address_equal(const struct address *a, const struct address *b)
 {
 	return a->kind == b->kind && strcmp(a->text, b->text) == 0;

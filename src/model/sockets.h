@@ -35,6 +35,9 @@ int address_parse(const char *text, const char *base_dir, struct address *ret,
 void address_from_sockaddr(const struct sockaddr *sa, socklen_t len,
     struct address *ret);
 
+/* True when only processes of this machine can connect: 127.0.0.0/8, ::1. */
+bool address_is_loopback(const struct address *a);
+
 /* True when both name the same place (canonical text). */
 bool address_equal(const struct address *a, const struct address *b);
 

@@ -57,14 +57,17 @@ steering_choose(const struct steering_lane *lanes, unsigned n, bool *ret_pick)
 {
 	/* connections, and below them the lane */
 	uint64_t key[STEERING_LANES_MAX], sum = 0, limit;
-	unsigned k = 0;
-	bool all_wait = true;
+	unsigned k = 0, live = 0, waiting = 0;
+	bool leave_out;
 
-	for (unsigned i = 0; i < n; i++)
-		all_wait = all_wait && (!lanes[i].live || lanes[i].waits);
+	for (unsigned i = 0; i < n; i++) {
+		live += lanes[i].live;
+		waiting += lanes[i].live && lanes[i].waits;
+	}
+	leave_out = waiting <= live / 2;
 	for (unsigned i = 0; i < n; i++) {
 		ret_pick[i] = false;
-		if (!lanes[i].live || (lanes[i].waits && !all_wait) || k == STEERING_LANES_MAX)
+		if (!lanes[i].live || (lanes[i].waits && leave_out) || k == STEERING_LANES_MAX)
 			continue;
 		key[k++] = (uint64_t)lanes[i].connections << 32 | i;
 		sum += lanes[i].connections;

@@ -33,14 +33,15 @@ void steering_remove(struct steering *s, unsigned lane);
 /* What is known of a lane. */
 struct steering_lane {
 	bool live;		/* a ready worker accepts from it */
-	bool waits;		/* for some time connections have waited there */
+	bool waits;		/* connections wait there, and its worker gets nothing done */
 	unsigned connections;	/* that its worker has open */
 };
 
 /* Which of n lanes shall get new connections: live ones, those where nothing waits before those
  * where somebody does (a worker that hangs), and not those that have clearly more connections
- * than the others. Half of the lanes in question stay in any case: what is known of a lane may
- * be out of date. ret_pick has n elements, all false when no lane is live. */
+ * than the others. Half of the lanes in question stay in any case, as what is known of a lane may
+ * be out of date, and the others must not be buried. ret_pick has n elements, all false when no
+ * lane is live. */
 void steering_choose(const struct steering_lane *lanes, unsigned n, bool *ret_pick);
 
 /* A program that deals new connections out evenly to the lanes for which live[lane] is true

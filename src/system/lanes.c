@@ -80,6 +80,9 @@ lanes_grow(struct listener *l, unsigned n, int backlog, struct err *e)
 		}
 		(void)steering_add(&lanes->steering, lanes->n);
 		lanes->live[lanes->n++] = false;
+		/* From the second one on there is something to steer; before, nothing can be. */
+		if (!lanes->is_steered)
+			(void)lanes_steer(l, (const bool[]){ true }, 1, e);
 	}
 	return 0;
 }

@@ -228,9 +228,21 @@ listener_open(const struct address *a, const struct listen_options *o,
 	r = a->kind == ADDRESS_UNIX ? open_unix(l, o, e) : open_tcp(l, o, e);
 	if (r < 0)
 		return r;
-	if (listen(l->fd, o->backlog) < 0)
-		return explain_bind(&l->address, errno, e);
+	l->is_quiet = true;
+	if (!o->is_quiet)
+		r = listener_start(l, e);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(l);
+	return 0;
+}
+
+int
+listener_start(struct listener *l, struct err *e)
+{
+	if (l->is_quiet && listen(l->fd, l->made_with.backlog) < 0)
+		return explain_bind(&l->address, errno, e);
+	l->is_quiet = false;
 	return 0;
 }
 

@@ -16,6 +16,7 @@ struct listen_options {
 	mode_t mode;		/* unix sockets */
 	uid_t uid;		/* (uid_t)-1: unchanged */
 	gid_t gid;
+	bool is_quiet;		/* TCP: bound, but not listening before listener_start() */
 	bool share_port;	/* TCP: beside sockets prepared with listener_share_port */
 };
 
@@ -29,6 +30,7 @@ struct listener {
 	ino_t ino;
 	unsigned refs;		/* generations that use it */
 	struct lanes *lanes;	/* its other sockets (lanes.h), or NULL */
+	bool is_quiet;		/* does not listen yet */
 	bool is_blocked;	/* takes no new connections any more */
 };
 
@@ -36,6 +38,9 @@ struct listener {
  * somebody listens on is -EADDRINUSE. e names address and reason. *ret has refs 1. */
 int listener_open(const struct address *a, const struct listen_options *o,
     struct listener **ret, struct err *e);
+
+/* A quiet one begins to listen; others do already. */
+int listener_start(struct listener *l, struct err *e);
 
 /* Switches SO_REUSEPORT of a TCP socket, also of one that listens (socket(7)): while it is on,
  * an address that overlaps, such as 127.0.0.1:80 and 0.0.0.0:80, can be opened with

@@ -312,6 +312,36 @@ START_TEST(test_max_draining)
 }
 END_TEST
 
+/* A number can wait for the end of a drain; memory cannot. */
+START_TEST(test_max_draining_holds_back)
+{
+	p.max_draining = 1;
+	w[0].state = WS_DRAINING;
+	w[0].drain_ms = 20000;
+	w[1].max_requests = 5;
+	governor_count(&w[1], 5, 20000);
+	ck_assert_int_eq(next(20000).what, GOV_WAIT);
+	ck_assert_str_eq(next(20000).why, "max-draining workers are finishing");
+	w[0].is_surplus = true;
+	ck_assert_int_eq(next(20000).what, GOV_REPLACE);
+	w[0].is_surplus = false;
+	governor_order(&w[1], REASON_REQUEST, 20000);
+	ck_assert_int_eq(next(20000).what, GOV_REPLACE);
+}
+END_TEST
+
+/* Drains of slots that are gone are never cut short. */
+START_TEST(test_surplus_drains)
+{
+	p.max_draining = 1;
+	for (int i = 0; i < 3; i++) {
+		w[i].state = WS_DRAINING;
+		w[i].is_surplus = true;
+	}
+	ck_assert_int_eq(next(600).what, GOV_WAIT);
+}
+END_TEST
+
 START_TEST(test_dry_run)
 {
 	struct gov_step s;
@@ -449,6 +479,8 @@ main(void)
 	tcase_add_test(t, test_code_bad_probes);
 	tcase_add_test(t, test_hold_lets_memory_through);
 	tcase_add_test(t, test_max_draining);
+	tcase_add_test(t, test_max_draining_holds_back);
+	tcase_add_test(t, test_surplus_drains);
 	tcase_add_test(t, test_dry_run);
 	tcase_add_test(t, test_futile_below_baseline);
 	tcase_add_test(t, test_futile_gains_nothing);

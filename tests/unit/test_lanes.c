@@ -189,6 +189,7 @@ END_TEST
 
 START_TEST(blocked_and_opened_again)
 {
+	steer(0x3f);
 	lanes_block(l);
 	ck_assert(lanes_unblock(l));
 	ck_assert(lanes_unblock(l));

@@ -6,6 +6,7 @@ workers share: so listen(), shutdown() and a return to blocking mode do nothing 
 closes a Listener closes this process's copy alone.
 """
 
+import errno
 import socket
 import weakref
 
@@ -55,8 +56,17 @@ class Listener(_Socket):
         return -1
 
     def accept(self):
-        """Accepts one connection, remembered where that is wanted."""
-        conn, addr = super().accept()
+        """Accepts one connection, remembered where that is wanted.
+
+        A socket that does not listen, because the master lets it begin when this worker is ready,
+        or because somebody shut it down and the master has yet to see that, has none waiting.
+        """
+        try:
+            conn, addr = super().accept()
+        except OSError as exc:
+            if exc.errno == errno.EINVAL:
+                raise BlockingIOError(errno.EAGAIN, "not listening") from None
+            raise
         if self.accepted is not None:
             self.accepted.add(conn)
         return conn, addr
