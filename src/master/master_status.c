@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "model/status.h"
 #include "system/clock.h"
+#include "system/lanes.h"
 #include "system/notify.h"
 
 #include <string.h>
@@ -112,6 +113,35 @@ fill_governor(const struct pool *p, uint64_t now, struct status_governor *g)
 	}
 }
 
+static size_t
+count_sockets(const struct generation *gen)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < gen->n_listeners; i++)
+		n += lanes_count(gen->listeners[i]);
+	return n;
+}
+
+static void
+fill_sockets(const struct generation *gen, struct status_socket *s)
+{
+	for (size_t i = 0; i < gen->n_listeners; i++) {
+		struct listener *l = gen->listeners[i];
+		unsigned lanes = lanes_count(l);
+		bool of_slots = gen->per_slot && lanes_possible(l);
+
+		for (unsigned lane = 0; lane < lanes; lane++, s++) {
+			*s = (struct status_socket){
+				.address = l->address.text,
+				.slot = of_slots || lane > 0 ? lane + 1 : 0,
+			};
+			s->known = listener_queue(lanes_socket(l, lane), &s->queue,
+			    &s->backlog) == 0;
+		}
+	}
+}
+
 static void
 fill(struct master *m, struct status *s, struct status_worker *workers, const char **listen)
 {
@@ -159,11 +189,16 @@ master_status(struct master *m)
 {
 	AUTO_FREE struct status_worker *workers = calloc(m->pool.n_all + 1, sizeof *workers);
 	AUTO_FREE const char **listen = calloc(m->pool.gen->n_listeners + 1, sizeof *listen);
+	size_t n_sockets = count_sockets(m->pool.gen);
+	AUTO_FREE struct status_socket *sockets = calloc(n_sockets + 1, sizeof *sockets);
 	struct status s;
 
-	if (workers == NULL || listen == NULL)
+	if (workers == NULL || listen == NULL || sockets == NULL)
 		return NULL;
 	fill(m, &s, workers, listen);
+	fill_sockets(m->pool.gen, sockets);
+	s.sockets = sockets;
+	s.n_sockets = n_sockets;
 	return status_to_json(&s);
 }
 

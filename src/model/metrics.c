@@ -41,10 +41,11 @@ put_family(const struct writer *w, const char *name, const char *type, const cha
 	(void)buf_printf(w->out, "# TYPE preforkd_%s%s %s\n", name, suffix, type);
 }
 
+/* A value of a label in its quotes. */
 static void
-put_label(struct buf *out, const char *key, const char *value)
+put_quoted(struct buf *out, const char *value)
 {
-	(void)buf_printf(out, "{%s=\"", key);
+	(void)buf_putc(out, '"');
 	for (; *value != '\0'; value++) {
 		if (*value == '\n')
 			(void)buf_puts(out, "\\n");
@@ -53,7 +54,15 @@ put_label(struct buf *out, const char *key, const char *value)
 		else
 			(void)buf_putc(out, *value);
 	}
-	(void)buf_puts(out, "\"}");
+	(void)buf_putc(out, '"');
+}
+
+static void
+put_label(struct buf *out, const char *key, const char *value)
+{
+	(void)buf_printf(out, "{%s=", key);
+	put_quoted(out, value);
+	(void)buf_putc(out, '}');
 }
 
 static void
@@ -160,6 +169,28 @@ put_governor(const struct writer *w, const json_t *g)
 	if (view_count(g, "fresh_rss_bytes") > 0)
 		put_gauge(w, "fresh_worker_rss_bytes", "Median of workers that had just started.",
 		    view_count(g, "fresh_rss_bytes"));
+}
+
+/* Sockets of all workers have no label slot. */
+static void
+put_socket(const struct writer *w, const char *name, const struct view_socket *s, uint64_t value)
+{
+	(void)buf_printf(w->out, "preforkd_%s{address=", name);
+	put_quoted(w->out, s->address);
+	if (s->slot > 0)
+		(void)buf_printf(w->out, ",slot=\"%" PRIu64 "\"", s->slot);
+	(void)buf_printf(w->out, "} %" PRIu64 "\n", value);
+}
+
+static void
+put_sockets(const struct writer *w, const struct status_view *v)
+{
+	put_family(w, "accept_queue", "gauge", "Connections that wait to be accepted.");
+	for (size_t i = 0; i < v->n_sockets; i++)
+		put_socket(w, "accept_queue", &v->sockets[i], v->sockets[i].queue);
+	put_family(w, "accept_backlog", "gauge", "How many may wait.");
+	for (size_t i = 0; i < v->n_sockets; i++)
+		put_socket(w, "accept_backlog", &v->sockets[i], v->sockets[i].backlog);
 }
 
 /* The serving worker of a slot: a ready one before all others; else the one that was
@@ -285,6 +316,7 @@ status_print_metrics(const json_t *status, enum metrics_format format, struct bu
 	put_counters(&w, &v);
 	put_reload(&w, v.last_reload);
 	put_governor(&w, v.governor);
+	put_sockets(&w, &v);
 	r = put_slots(&w, &v);
 	if (format == METRICS_OPENMETRICS)
 		(void)buf_puts(out, "# EOF\n");

@@ -134,6 +134,37 @@ listen_to_json(const struct status *s)
 	return list;
 }
 
+static json_t *
+socket_to_json(const struct status_socket *s)
+{
+	json_t *o = json_object();
+	bool ok = true;
+
+	put(o, "address", text_to_json(s->address), &ok);
+	put(o, "slot", count_or_null(s->slot), &ok);
+	put(o, "queue", s->known ? count(s->queue) : json_null(), &ok);
+	put(o, "backlog", s->known ? count(s->backlog) : json_null(), &ok);
+	return finished(o, ok);
+}
+
+static json_t *
+sockets_to_json(const struct status *s)
+{
+	json_t *list = json_array();
+
+	if (list == NULL)
+		return NULL;
+	for (size_t i = 0; i < s->n_sockets; i++) {
+		json_t *o = socket_to_json(&s->sockets[i]);
+
+		if (o == NULL || json_array_append_new(list, o) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
 /* Every reason is there from the beginning, so that rates can be taken. A stop is no
  * recycle, and crashes have a counter of their own. */
 static json_t *
@@ -222,6 +253,7 @@ status_to_json(const struct status *s)
 	put(o, "generation", json_integer(s->generation), &ok);
 	put(o, "uptime_seconds", seconds(s->uptime_ms), &ok);
 	put(o, "listen", listen_to_json(s), &ok);
+	put(o, "sockets", sockets_to_json(s), &ok);
 	put(o, "target_workers", count(s->target_workers), &ok);
 	put(o, "workers", workers_to_json(s), &ok);
 	put(o, "requests_total", count(s->requests_total), &ok);

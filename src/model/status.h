@@ -42,6 +42,15 @@ struct status_worker {
 	const char *status;		/* STATUS= of the worker, or NULL */
 };
 
+/* A listening socket. The kernel tells the queue of TCP sockets only. */
+struct status_socket {
+	const char *address;
+	unsigned slot;			/* the only one that accepts from it, 0: all do */
+	bool known;
+	unsigned queue;			/* connections that wait to be accepted */
+	unsigned backlog;		/* as many may */
+};
+
 struct status_reload {
 	bool any;			/* one was tried */
 	bool running;
@@ -80,6 +89,8 @@ struct status {
 	uint64_t uptime_ms;
 	const char *const *listen;	/* canonical addresses */
 	size_t n_listen;
+	const struct status_socket *sockets;	/* of these addresses */
+	size_t n_sockets;
 	uint64_t target_workers;
 	const struct status_worker *workers;
 	size_t n_workers;

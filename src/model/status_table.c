@@ -24,6 +24,7 @@
 #define NOTE_MIN    16		/* columns that a note needs beside the others */
 #define INDENT      2
 #define SLOW_S      5.0		/* an older request is worth a note */
+#define NEAR_FULL   0.9		/* of a queue of connections */
 
 enum column { COL_SLOT, COL_PID, COL_STATE, COL_GEN, COL_REQUESTS, COL_BUSY, COL_RSS, COL_AGE,
 	COL_N };
@@ -176,6 +177,44 @@ put_summary(const struct status_view *v, size_t width, struct buf *out)
 		put_item(&events, "%" PRIu64 " failed to boot", v->boot_failures);
 	if (events.len > 0)
 		put_line(out, width, "workers: %s", events.data);
+}
+
+/* Above 1 the kernel drops what comes. */
+static double
+fullness(const struct view_socket *s)
+{
+	return (double)s->queue / (double)MAX_OF(s->backlog, UINT64_C(1));
+}
+
+/* The fullest queue of connections; nothing is said while none waits. */
+static void
+put_queues(const struct status_view *v, size_t width, struct buf *out)
+{
+	const struct view_socket *fullest = NULL;
+	char slot[CELL_MAX + 8] = "", more[2 * CELL_MAX + 16] = "";
+	uint64_t waiting = 0;
+	size_t n = 0;
+
+	for (size_t i = 0; i < v->n_sockets; i++) {
+		const struct view_socket *s = &v->sockets[i];
+
+		if (s->queue == 0)
+			continue;
+		waiting += s->queue;
+		n++;
+		if (fullest == NULL || fullness(s) > fullness(fullest))
+			fullest = s;
+	}
+	if (fullest == NULL)
+		return;
+	if (fullest->slot > 0)
+		(void)snprintf(slot, sizeof(slot), " slot %" PRIu64, fullest->slot);
+	if (n > 1)
+		(void)snprintf(more, sizeof(more), ", %" PRIu64 " at %zu other%s",
+		    waiting - fullest->queue, n - 1, n == 2 ? "" : "s");
+	put_line(out, width, "%squeue: %s%s: %" PRIu64 " of %" PRIu64 " wait%s",
+	    fullness(fullest) >= NEAR_FULL ? "! " : "", fullest->address, slot, fullest->queue,
+	    fullest->backlog, more);
 }
 
 static void
@@ -371,6 +410,7 @@ status_print_table(const json_t *status, unsigned width, struct buf *out)
 	if (r < 0)
 		return r;
 	put_summary(&v, columns_n, out);
+	put_queues(&v, columns_n, out);
 	put_reload(v.last_reload, columns_n, out);
 	put_governor(v.governor, columns_n, out);
 	(void)buf_putc(out, '\n');

@@ -92,6 +92,62 @@ compare_workers(const void *a, const void *b)
 	return 0;
 }
 
+static int
+compare_sockets(const void *a, const void *b)
+{
+	const struct view_socket *x = a, *y = b;
+	int order = strcmp(x->address, y->address);
+
+	if (order != 0)
+		return order;
+	return x->slot < y->slot ? -1 : x->slot > y->slot;
+}
+
+/* Sockets that were inherited may have an address together: they are taken as one, because
+ * a series of the metrics may be there only once. */
+static size_t
+unite_sockets(struct view_socket *sockets, size_t n)
+{
+	size_t kept = 0;
+
+	qsort(sockets, n, sizeof(*sockets), compare_sockets);
+	for (size_t i = 0; i < n; i++) {
+		if (kept == 0 || compare_sockets(&sockets[kept - 1], &sockets[i]) != 0) {
+			sockets[kept++] = sockets[i];
+			continue;
+		}
+		sockets[kept - 1].queue += sockets[i].queue;
+		sockets[kept - 1].backlog += sockets[i].backlog;
+	}
+	return kept;
+}
+
+static int
+read_sockets(const json_t *list, struct status_view *v)
+{
+	size_t n = json_array_size(list);
+
+	v->sockets = calloc(n == 0 ? 1 : n, sizeof(*v->sockets));
+	if (v->sockets == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *o = json_array_get(list, i);
+		const char *address = view_text(o, "address");
+
+		if (address == NULL || !json_is_integer(json_object_get(o, "queue")) ||
+		    !json_is_integer(json_object_get(o, "backlog")))
+			continue;
+		v->sockets[v->n_sockets++] = (struct view_socket){
+			.address = address,
+			.slot = view_count(o, "slot"),
+			.queue = view_count(o, "queue"),
+			.backlog = view_count(o, "backlog"),
+		};
+	}
+	v->n_sockets = unite_sockets(v->sockets, v->n_sockets);
+	return 0;
+}
+
 int
 status_view_read(const json_t *status, struct status_view *ret)
 {
@@ -103,8 +159,10 @@ status_view_read(const json_t *status, struct status_view *ret)
 		return -EINVAL;
 	n = json_array_size(workers);
 	v.workers = calloc(n == 0 ? 1 : n, sizeof(*v.workers));
-	if (v.workers == NULL)
+	if (v.workers == NULL || read_sockets(json_object_get(status, "sockets"), &v) < 0) {
+		status_view_done(&v);
 		return -ENOMEM;
+	}
 	for (size_t i = 0; i < n; i++) {
 		const json_t *o = json_array_get(workers, i);
 		struct view_worker *w = &v.workers[v.n_workers];
@@ -143,5 +201,6 @@ void
 status_view_done(struct status_view *v)
 {
 	free(v->workers);
+	free(v->sockets);
 	*v = (struct status_view){ 0 };
 }

@@ -35,6 +35,13 @@ struct view_worker {
 	const char *status;
 };
 
+struct view_socket {
+	const char *address;	/* never NULL */
+	uint64_t slot;		/* 0: of all */
+	uint64_t queue;
+	uint64_t backlog;
+};
+
 struct status_view {
 	const char *name;	/* these four are never NULL */
 	const char *app;
@@ -54,6 +61,9 @@ struct status_view {
 	json_t *governor;
 	struct view_worker *workers;	/* owned, by slot, then by serial */
 	size_t n_workers;
+	struct view_socket *sockets;	/* owned, those whose queue is known; by address, then
+					   by slot, no pair twice */
+	size_t n_sockets;
 	uint64_t n_ready;
 	uint64_t rss_bytes;	/* of all workers */
 };

@@ -71,7 +71,7 @@ to_json(const struct status *s)
 START_TEST(fixed_names)
 {
 	static const char *const top[] = { "version", "pid", "state", "generation",
-		"uptime_seconds", "listen", "workers", "recycles", "crashes", "oom_kills",
+		"uptime_seconds", "listen", "sockets", "workers", "recycles", "crashes", "oom_kills",
 		"last_reload", "governor" };
 	static const char *const each[] = { "slot", "pid", "serial", "generation", "state",
 		"requests", "in_flight", "rss_bytes", "uss_bytes", "pss_bytes", "age_seconds",
