@@ -441,6 +441,8 @@ main(int argc, char **argv)
 		usage("the path is too long");
 	load.request_len = (size_t)n;
 	run();
+	fputs(load.json ? "{" : "", stdout);
 	stats_print(&load.stats, (double)load.run_usec / 1e6, load.json);
+	puts(load.json ? "}" : "");
 	return 0;
 }

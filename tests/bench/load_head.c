@@ -1,5 +1,5 @@
 /*
- * load_head.c - heads of HTTP/1 responses, as far as a benchmark needs them.
+ * load_head.c - heads of HTTP/1 responses, as far as the clients need them.
  *
  * Chunked bodies and bodies up to the end of the connection are refused: without a length
  * nobody can tell whether a response is complete.

@@ -1,5 +1,5 @@
 /*
- * load_head.h - what the load client wants to know of the head of a response. Pure.
+ * load_head.h - what the clients want to know of the head of a response. Pure.
  */
 #ifndef PREFORKD_LOAD_HEAD_H
 #define PREFORKD_LOAD_HEAD_H

@@ -1,5 +1,5 @@
 /*
- * load_stats.c - counters and latencies of the load client; nothing here can fail.
+ * load_stats.c - counters and latencies of the clients; nothing here can fail.
  */
 #include "load_stats.h"
 
@@ -10,7 +10,7 @@
 /* Of a latency, so many leading bits below the first choose the bucket. */
 #define SUB_BITS 6
 
-static const char *const outcome_names[OUTCOMES] = {
+const char *const outcome_names[OUTCOMES] = {
 	[OK] = "ok",
 	[REFUSED] = "refused",
 	[RESET_BEFORE] = "reset_before",
@@ -66,6 +66,19 @@ percentile_ms(const struct stats *s, double part)
 }
 
 void
+stats_merge(struct stats *into, const struct stats *from)
+{
+	for (int i = 0; i < OUTCOMES; i++)
+		into->counts[i] += from->counts[i];
+	into->connects += from->connects;
+	into->measured += from->measured;
+	into->sum_usec += from->sum_usec;
+	into->max_usec = MAX_OF(into->max_usec, from->max_usec);
+	for (size_t i = 0; i < STATS_BUCKETS; i++)
+		into->buckets[i] += from->buckets[i];
+}
+
+void
 stats_print(const struct stats *s, double seconds, bool json)
 {
 	const double rate = (double)s->measured / seconds;
@@ -74,7 +87,7 @@ stats_print(const struct stats *s, double seconds, bool json)
 	const double p999 = percentile_ms(s, 0.999), max = (double)s->max_usec / 1e3;
 
 	if (json)
-		printf("{\"requests_per_second\": %.1f, \"mean_ms\": %.3f, \"p50_ms\": %.3f, "
+		printf("\"requests_per_second\": %.1f, \"mean_ms\": %.3f, \"p50_ms\": %.3f, "
 		    "\"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, \"connects\": %ju",
 		    rate, mean, p50, p99, p999, max, (uintmax_t)s->connects);
 	else
@@ -84,5 +97,4 @@ stats_print(const struct stats *s, double seconds, bool json)
 	for (int i = 0; i < OUTCOMES; i++)
 		printf(json ? ", \"%s\": %ju" : ", %s %ju", outcome_names[i],
 		    (uintmax_t)s->counts[i]);
-	puts(json ? "}" : "");
 }

@@ -1,5 +1,6 @@
 /*
- * load_stats.h - what the load client counts and measures, and how it is printed.
+ * load_stats.h - what the clients of benchmarks and loss tests count and measure, and how it is
+ * printed.
  *
  * Latencies go into buckets, exact below 128 us, then 64 to the octave (1.6 %); the
  * largest is kept as it was.
@@ -14,6 +15,8 @@
 
 enum outcome { OK, REFUSED, RESET_BEFORE, RESET_INSIDE, TIMEOUT, BAD, OUTCOMES };
 
+extern const char *const outcome_names[OUTCOMES];
+
 /* Zeroed is empty. */
 struct stats {
 	uint64_t counts[OUTCOMES];		/* of the whole run */
@@ -25,7 +28,11 @@ struct stats {
 /* One good response within the time that is measured. */
 void stats_add(struct stats *s, uint64_t usec);
 
-/* To standard output: two lines for people, or one JSON object. */
+/* Adds all of `from`. */
+void stats_merge(struct stats *into, const struct stats *from);
+
+/* To standard output, without an end of line: two lines for people, or the members of a JSON
+ * object without its braces. */
 void stats_print(const struct stats *s, double seconds, bool json);
 
 #endif

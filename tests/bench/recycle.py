@@ -16,12 +16,11 @@ def _peers(args, found):
         yield servers.Gunicorn(args.worker_class, args.workers, "--max-requests", limit,
                                "--max-requests-jitter", jitter)
     if "uWSGI" in found:
-        # It has a jitter only from 2.0.22 on.
-        yield servers.Uwsgi(args.workers, "--max-requests", limit)
+        yield servers.Uwsgi(args.workers, *servers.uwsgi_limits(limit))
     if "uvicorn" in found:
-        # Older ones end a worker at its limit and never start another.
-        if tuple(map(int, found["uvicorn"].split(".")[:2])) >= (0, 30):
-            yield servers.Uvicorn(args.workers, "--limit-max-requests", limit)
+        limits = servers.uvicorn_limits(limit, jitter)
+        if limits:
+            yield servers.Uvicorn(args.workers, *limits)
         else:
             benchlib.say("    uvicorn %s replaces no workers: left out" % found["uvicorn"])
 

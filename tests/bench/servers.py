@@ -190,7 +190,7 @@ class Preforkd(Server):
         """The command line."""
         return [os.path.join(BUILDDIR, "preforkd"), self._ini]
 
-    def recycles(self):
+    def status(self):
         """From preforkctl."""
         try:
             done = subprocess.run([os.path.join(BUILDDIR, "preforkctl"), "--socket", self._control,
@@ -198,7 +198,11 @@ class Preforkd(Server):
                                   check=True)
         except subprocess.SubprocessError as exc:
             raise Trouble("preforkctl failed: %s" % exc) from None
-        return sum(json.loads(done.stdout)["recycles"].values())
+        return json.loads(done.stdout)
+
+    def recycles(self):
+        """Of all kinds."""
+        return sum(self.status()["recycles"].values())
 
 
 class _Peer(Server):
@@ -223,15 +227,18 @@ class Gunicorn(_Peer):
     booted = "Booting worker with pid"
 
     def __init__(self, worker_class, workers, *arguments):
-        """worker_class: sync or gthread."""
+        """worker_class: sync, gthread or uvicorn."""
         super().__init__("gunicorn, %s" % worker_class, workers, arguments)
         self._class = worker_class
+        self._app = "bench_app:wsgi"
+        if worker_class == "uvicorn":
+            self._class, self._app = uvicorn_worker(), "bench_app:asgi"
 
     def argv(self):
         """The command line."""
         threads = ["--threads", "4"] if self._class == "gthread" else []
         return [PYTHON, "-m", "gunicorn", "-k", self._class, "-w", str(self._workers), "-b",
-                "127.0.0.1:%d" % self.port] + threads + self._arguments + ["bench_app:wsgi"]
+                "127.0.0.1:%d" % self.port] + threads + self._arguments + [self._app]
 
 
 class Uvicorn(_Peer):
@@ -264,14 +271,34 @@ class Uvicorn(_Peer):
                 "--loop", loop, "--http", http] + where + self._arguments + ["bench_app:asgi"]
 
 
+class Granian(_Peer):
+    """granian, which cannot replace workers by the number of their requests."""
+
+    booted = "Started worker"
+
+    def __init__(self, interface, workers, *arguments):
+        """interface: asgi or wsgi."""
+        super().__init__("granian, %s" % interface, workers, arguments)
+        self._interface = interface
+
+    def argv(self):
+        """The command line."""
+        return [PYTHON, "-m", "granian", "--interface", self._interface, "--workers",
+                str(self._workers), "--host", "127.0.0.1", "--port", str(self.port)
+                ] + self._arguments + ["bench_app:" + self._interface]
+
+
 class Uwsgi(_Peer):
-    """uWSGI with Debian's plugin, which has an interpreter of its own."""
+    """uWSGI of the workers' interpreter, or with Debian's plugin, which has its own."""
 
     booted = "spawned uWSGI worker"
 
-    def __init__(self, workers, *arguments):
-        """Threads as in the others."""
-        super().__init__("uWSGI", workers, arguments)
+    def __init__(self, workers, *arguments, keepalive=False):
+        """Threads as in the others. Only behind its router does it keep clients' connections."""
+        super().__init__("uWSGI, router" if keepalive else "uWSGI", workers, arguments)
+        self._listen = "--http" if keepalive else "--http-socket"
+        if keepalive:
+            self._arguments += ["--http-keepalive", "--socket", "127.0.0.1:0"]
 
     def recycles(self):
         """It has other words for a worker that is not the first."""
@@ -279,10 +306,31 @@ class Uwsgi(_Peer):
 
     def argv(self):
         """The command line."""
-        return ["uwsgi", "--plugin", "python3", "--master", "--die-on-term", "--processes",
-                str(self._workers), "--threads", "4", "--http-socket", "127.0.0.1:%d" % self.port,
-                "--disable-logging", "--wsgi-file", os.path.join(HERE, "bench_app.py"),
-                "--callable", "wsgi"] + self._arguments
+        return uwsgi() + ["--master", "--die-on-term", "--processes", str(self._workers),
+                          "--threads", "4", self._listen, "127.0.0.1:%d" % self.port,
+                          "--disable-logging", "--wsgi-file", os.path.join(HERE, "bench_app.py"),
+                          "--callable", "wsgi"] + self._arguments
+
+
+def uwsgi():
+    """The first words of a command line."""
+    own = os.path.join(os.path.dirname(PYTHON), "uwsgi")
+    if os.access(own, os.X_OK) and os.path.dirname(PYTHON) != "/usr/bin":
+        return [own]
+    return ["uwsgi", "--plugins", "python3,http"]
+
+
+def uwsgi_limits(limit):
+    """Its options to replace workers as soon as it can; it has no jitter that is drawn."""
+    return ["--max-requests", str(limit), "--min-worker-lifetime", "0", "--forkbomb-delay", "0"]
+
+
+def uvicorn_worker():
+    """uvicorn's worker class for gunicorn, or None."""
+    for module in ("uvicorn_worker", "uvicorn.workers"):
+        if _has(module):
+            return module + ".UvicornWorker"
+    return None
 
 
 def _has(module):
@@ -302,6 +350,18 @@ def _first_line(argv):
     return lines[-1] if lines and done.returncode == 0 else None
 
 
+def uvicorn_limits(limit, jitter):
+    """Its options to replace workers, None where it only ends them: before 0.30."""
+    if tuple(map(int, installed()["uvicorn"].split(".")[:2])) < (0, 30):
+        return None
+    done = subprocess.run([PYTHON, "-m", "uvicorn", "--help"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, universal_newlines=True)
+    options = ["--limit-max-requests", str(limit)]
+    if "--limit-max-requests-jitter" in done.stdout:
+        options += ["--limit-max-requests-jitter", str(jitter)]
+    return options
+
+
 def uvicorn_parts(_known=[]):
     """The loop and the protocol that uvicorn would choose by itself."""
     if not _known:
@@ -313,8 +373,8 @@ def uvicorn_parts(_known=[]):
 def installed(_known={}):
     """The versions of the peers that are there, by name."""
     if not _known:
-        for name in ("gunicorn", "uvicorn"):
+        for name in ("gunicorn", "uvicorn", "granian"):
             _known[name] = _first_line([PYTHON, "-c",
                                         "import %s as m; print(m.__version__)" % name])
-        _known["uWSGI"] = _first_line(["uwsgi", "--plugin", "python3", "--version"])
+        _known["uWSGI"] = _first_line(uwsgi() + ["--version"])
     return {name: version for name, version in _known.items() if version}

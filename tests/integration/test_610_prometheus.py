@@ -19,7 +19,8 @@ scrape_configs:
   static_configs:
   - targets: ["127.0.0.1:%d"]
 """
-LABELS = {"__name__", "instance", "job", "slot", "state", "reason", "version"}
+LABELS = {"__name__", "instance", "job", "slot", "state", "reason", "version",
+          "address"}
 
 
 class Prometheus:

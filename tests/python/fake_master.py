@@ -230,6 +230,10 @@ class Worker:
         """One datagram to the worker."""
         self.channel.send(text.encode())
 
+    def close_connections(self):
+        """Asks for the announcement that connections end."""
+        self.send("CLOSE=1")
+
     def drain(self, grace=10.0):
         """Asks for a graceful end."""
         self.send("DRAIN=1\nGRACE_USEC=%d" % int(grace * 1e6))

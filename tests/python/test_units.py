@@ -209,6 +209,12 @@ class Counts(unittest.TestCase):
             sys.setswitchinterval(interval)
         self.assertEqual(self.fields(), {"REQUESTS": 20000, "BUSY": 0, "OLDEST_USEC": 0})
 
+    def test_connections(self):
+        """Told along with the counts, where the server knows them."""
+        self.assertNotIn("CONNECTIONS", self.fields())
+        self.counter.connections = [1, 2, 3].__len__
+        self.assertEqual(self.fields()["CONNECTIONS"], 3)
+
     def test_completed(self):
         """Totals of a server only rise."""
         self.counter.completed(5)
@@ -414,6 +420,7 @@ class Wrapped(unittest.TestCase):
             lifespan_error = lifespan_raised = None
             counter = counting.Counter(lambda: None, lambda: None)
         self.agent = Agent()
+        self.closing = False
 
     def call(self, app, kind="http", **scope):
         """One call; what was sent."""
@@ -425,7 +432,9 @@ class Wrapped(unittest.TestCase):
             sent.append(message)
 
         scope = dict({"type": kind, "http_version": "1.1"}, **scope)
-        asyncio.run(wrap.CountedASGI(app, self.agent)(scope, None, send))
+        wrapped = wrap.CountedASGI(app, self.agent)
+        wrapped.closing = self.closing
+        asyncio.run(wrapped(scope, None, send))
         return sent
 
     def test_counts(self):
@@ -446,13 +455,13 @@ class Wrapped(unittest.TestCase):
         self.assertEqual(self.agent.counter.done, 2)
 
     def test_close(self):
-        """While draining, HTTP/1 responses end the connection; others are left alone."""
+        """When it closes, HTTP/1 responses end the connection; others are left alone."""
         async def app(scope, receive, send):
             """Answers."""
             await send({"type": "http.response.start", "status": 200,
                         "headers": scope.get("give", [])})
         self.assertEqual(self.call(app)[0]["headers"], [])
-        self.agent.draining = True
+        self.closing = True
         self.assertEqual(self.call(app)[0]["headers"], [(b"connection", b"close")])
         given = [(b"Connection", b"Upgrade")]
         self.assertEqual(self.call(app, give=given)[0]["headers"], given)

@@ -20,6 +20,12 @@ from .errors import BootError
 FRESH_WAIT = 5.0
 FRESH_SHARE = 0.5
 
+# What is left of the grace when waiting ends: for close handshakes and the server's own end.
+_TAIL_MAX = 1.0
+_TAIL_SHARE = 0.1
+_TAIL_MIN = 0.75
+_TAIL_MIN_SHARE = 0.25
+
 # Seconds that requests in flight have when the master is gone.
 ORPHAN_GRACE = 0.8
 
@@ -44,9 +50,13 @@ class Agent:
         self.loop = None            # asyncio loop, for the report
         self.lifespan_error = None  # the application said that its startup failed
         self.lifespan_raised = None  # it raised instead, which may mean nothing
+        self.closing = False        # responses begun from now on close their connection
         self.draining = False
         self._said_stopping = False
         self.deadline = None        # monotonic time of the end of the grace
+        self._last_call = _NEVER    # after this nothing is waited for
+        self._drain_began = 0.0
+        self._fresh_until = 0.0
         self.exit_code = 0
         self._stderr = -1
         self._ready = False
@@ -93,6 +103,8 @@ class Agent:
         self._last_beat = monotonic()
         self._ready = True
         self.channel.send(b"\n".join(lines), True)
+        if self.closing:
+            self.server.post(self.server.announce_close)
 
     def _restore_stderr(self):
         """Puts the real standard error back in the place of the master's pipe."""
@@ -127,22 +139,49 @@ class Agent:
             return float(self.settings.graceful_timeout)
         return max(0.0, self.deadline - monotonic())
 
-    def fresh_wait(self):
-        """Seconds to wait for the first request of connections that were just accepted."""
-        return min(FRESH_WAIT, self.grace_left() * FRESH_SHARE)
+    def last_call(self):
+        """True when a drain waits for nothing any more: what is open now has to be closed."""
+        return monotonic() >= self._last_call
+
+    def fresh_end(self):
+        """Until when a drain waits for the first request of a connection, monotonic."""
+        return min(max(self._fresh_until, self._drain_began + self._idle_seconds()),
+                   self._last_call)
+
+    def idle_end(self, since):
+        """Until when a drain keeps a connection that is idle since then, monotonic."""
+        return min(max(since, self._drain_began) + self._idle_seconds(), self._last_call)
+
+    def _idle_seconds(self):
+        """The setting drain-idle, by default the server's own keep-alive timeout."""
+        wanted = self.settings.drain_idle
+        return self.server.keepalive if wanted is None else wanted
 
     # asked by the master, a signal, or the end of the channel
 
+    def close_connections(self):
+        """Each connection ends with its next response. Any thread, also a signal handler."""
+        first = not self.closing
+        self.closing = True
+        if first and self._ready and self.server is not None:
+            self.server.post(self.server.announce_close)
+
     def drain(self, grace, exit_code=0):
         """Ends gracefully within grace seconds. Any thread, also a signal handler: no locks."""
-        deadline = monotonic() + grace
+        now = monotonic()
+        deadline = now + grace
         if self.deadline is None or deadline < self.deadline:
             self.deadline = deadline
+            self._last_call = deadline - _tail(grace)
         self.exit_code = exit_code
         if not self._ready or self.server is None:
             _exit(exit_code)
         first = not self.draining
+        if first:
+            self._drain_began = now
+            self._fresh_until = now + min(FRESH_WAIT, grace * FRESH_SHARE)
         self.draining = True
+        self.close_connections()
         if first:
             self.server.announce_drain()
             if self.server.sync:
@@ -218,6 +257,8 @@ class Agent:
             self._reopen(message)
         elif FD_KEY in message:
             os.close(message[FD_KEY])
+        if message.get("CLOSE") == "1":
+            self.close_connections()
         if message.get("DRAIN") == "1":
             grace = message.get("GRACE_USEC")
             if grace is None and self.settings is not None:
@@ -264,6 +305,11 @@ class Agent:
             _write(2, ("preforkd: worker %d: %s\n" % (os.getpid(), text)).encode())
         except OSError:
             pass
+
+
+def _tail(grace):
+    """What a drain leaves of the grace for the end itself."""
+    return min(_TAIL_MAX, max(grace * _TAIL_SHARE, min(_TAIL_MIN, grace * _TAIL_MIN_SHARE)))
 
 
 def _number(text):

@@ -7,14 +7,13 @@ alone. uvloop accepts singly but listens by itself: it gets the real value.
 """
 
 import asyncio
+from time import monotonic
 
+from .farewell import Farewell
 from .listeners import Listener
 
 # Connections per turn: 1 would be fairest, but costs a third more time per connection.
 ACCEPTS = 4
-
-# Seconds between two looks at connections while doors are closed.
-LOOK = 0.02
 
 # Turns of the loop from accept() to the server's own notion of a connection, with much to spare.
 TURNS = 20
@@ -93,21 +92,40 @@ class Loop:
         """TLS connections that were accepted and that the server does not know yet."""
         return sum(listener.open_connections() for listener in listeners) - known
 
-    async def wait_fresh(self, listeners, count_fresh, count_known, tls):
-        """Doors are closed: waits for connections on which nothing was asked yet.
+    async def wait_idle(self, listeners, watch, tls):
+        """Doors are closed: waits for the end of all connections, at most until the last call.
 
-        count_fresh() and count_known() ask the server about its connections.
+        watch.connections() gives pairs of connection and state, watch.fileno() the descriptor of
+        one; watch.close() closes one without giving way to the loop.
         """
-        agent, loop = self._agent, self._loop
-        end = loop.time() + agent.fresh_wait()
-        blind = loop.time() + (min(HANDSHAKE_WAIT, agent.grace_left() / 4)
+        agent, farewell = self._agent, Farewell(self._agent)
+        blind = monotonic() + (min(HANDSHAKE_WAIT, agent.grace_left() / 4)
                                if tls and self._is_uvloop else 0)
-        while loop.time() < end:
-            waiting = count_fresh() or loop.time() < blind
-            if tls and not self._is_uvloop:
-                waiting = waiting or self._handshakes(listeners, count_known()) > 0
+        while not agent.last_call():
+            began = monotonic()
+            known = list(watch.connections())
+            for connection in farewell.due(known, watch.fileno):
+                watch.close(connection)
+            waiting = known or began < blind
+            if tls and not self._is_uvloop and began < agent.fresh_end():
+                waiting = waiting or self._handshakes(listeners, len(known)) > 0
             if not waiting:
                 break
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(farewell.pause(began))
         # A request that has just begun may still have an idle timer to get rid of.
         await self._turns()
+
+
+def fileno(transport):
+    """The descriptor of a transport, or -1."""
+    sock = transport.get_extra_info("socket")
+    return sock.fileno() if sock is not None else -1
+
+
+def has_ended(transport):
+    """True when nothing more will be sent or received."""
+    try:
+        return transport.is_closing() and not transport.get_write_buffer_size()
+    except AttributeError:
+        # TLS before Python 3.11 has nothing left to ask.
+        return True

@@ -41,10 +41,10 @@ class _LockedCount:
         return "count(%d)" % self._value
 
 
-_count = itertools.count if getattr(sys, "_is_gil_enabled", lambda: True)() else _LockedCount
+count_from = itertools.count if getattr(sys, "_is_gil_enabled", lambda: True)() else _LockedCount
 
 
-def _steps(count):
+def steps(count):
     """How often next() was called on a count that began with 1, without calling it."""
     return int(repr(count)[6:-1]) - 1
 
@@ -56,11 +56,12 @@ class Counter:
         """wake() rouses the channel's thread; urgent() sends the counts at once."""
         self._wake = wake
         self._urgent = urgent
-        self._serials = _count(1)
-        self._ends = _count(1)
+        self._serials = count_from(1)
+        self._ends = count_from(1)
         self._flying = {}       # serial -> start in ns; insertion order is age
         self._told = self._moves()
         self._awake = False
+        self.connections = None     # function: how many are open; None where nobody knows
         self._alarm = _NEVER    # number of completed requests that is told at once
 
     @property
@@ -71,7 +72,7 @@ class Counter:
     @property
     def done(self):
         """Requests completed."""
-        return _steps(self._ends)
+        return steps(self._ends)
 
     def begin(self):
         """A request has begun; returns what end() needs."""
@@ -148,8 +149,10 @@ class Counter:
     def message(self):
         """The counts as lines of a datagram."""
         oldest = self._oldest()
-        return "REQUESTS=%d\nBUSY=%d\nOLDEST_USEC=%d" % (
+        counts = "REQUESTS=%d\nBUSY=%d\nOLDEST_USEC=%d" % (
             self.done, len(self._flying) if oldest else 0, oldest // 1000)
+        return counts if self.connections is None else "%s\nCONNECTIONS=%d" % (
+            counts, self.connections())
 
     def oldest_seconds(self):
         """Age of the oldest request in flight, or None."""

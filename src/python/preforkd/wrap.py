@@ -8,7 +8,7 @@ return: there requests are counted where the server handles them.
 
 from .errors import format_exception, shorten
 
-_CLOSE = (b"connection", b"close")
+CLOSE = (b"connection", b"close")
 
 
 class CountedASGI:
@@ -20,6 +20,8 @@ class CountedASGI:
         self._agent = agent
         self._begin = agent.counter.begin
         self._end = agent.counter.end
+        # Set in the loop, together with what is done for requests that are in progress.
+        self.closing = False
 
     async def __call__(self, scope, receive, send):
         """One connection of the application."""
@@ -27,7 +29,7 @@ class CountedASGI:
         if kind == "http":
             serial = self._begin()
             try:
-                if self._agent.draining and scope.get("http_version", "")[:1] == "1":
+                if self.closing and scope.get("http_version", "")[:1] == "1":
                     send = _closing(send)
                 await self._app(scope, receive, send)
             finally:
@@ -76,7 +78,7 @@ def _closing(send):
         if message["type"] == "http.response.start":
             headers = list(message.get("headers") or ())
             if not any(bytes(name).lower() == b"connection" for name, _ in headers):
-                headers.append(_CLOSE)
+                headers.append(CLOSE)
             message = dict(message, headers=headers)
         await send(message)
     return wrapped

@@ -2,8 +2,9 @@
 """Small WSGI and ASGI applications without any framework, for the launcher's tests.
 
 Paths: / answers; /sleep?SECONDS blocks the thread or the loop; /wait?SECONDS waits politely;
-/fail raises; /env, /pid, /path, /fork tell about the process; /stream streams; /echo sends the body
-back; /touch/PATH makes a file.
+/fail raises; /env, /pid, /path, /fork tell about the process; /stream streams; /slow?SECONDS sends
+the half of its answer before it waits; /ticks?COUNT streams for a while; /echo sends the body back;
+/touch/PATH makes a file. A websocket echoes.
 """
 
 import asyncio
@@ -63,6 +64,12 @@ def app(environ, start_response):
     elif path == "/stream":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return (b"part %d\n" % i for i in range(3))
+    elif path == "/slow":
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "10")])
+        return (time.sleep(i * float(query)) or b"hello" for i in range(2))
+    elif path == "/ticks":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return (time.sleep(0.1) or b"tick\n" for i in range(int(query)))
     else:
         body = _info(path, query)
     data = body.encode()
@@ -101,11 +108,29 @@ async def _lifespan(receive, send):
             return
 
 
+async def _echo(receive, send):
+    """A websocket that repeats what it hears until it hears "bye"."""
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.connect":
+            await send({"type": "websocket.accept"})
+        elif message["type"] == "websocket.disconnect":
+            print("disconnect", message.get("code"))
+            return
+        elif message.get("text") == "bye":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        else:
+            await send({"type": "websocket.send", "text": message["text"]})
+
+
 async def asgi(scope, receive, send):
     """ASGI 3."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
+    if scope["type"] == "websocket":
+        await _echo(receive, send)
     if scope["type"] != "http":
         return
     path, query = scope["path"], scope["query_string"].decode()
@@ -136,6 +161,16 @@ async def asgi(scope, receive, send):
         for i in range(3):
             await send({"type": "http.response.body", "body": b"part %d\n" % i, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+        return
+    elif path in ("/slow", "/ticks"):
+        slow = path == "/slow"
+        count = 2 if slow else int(query)
+        await send({"type": "http.response.start", "status": 200,
+                    "headers": [(b"content-length", b"10")] if slow else []})
+        for i in range(count):
+            await asyncio.sleep((i * float(query)) if slow else 0.1)
+            await send({"type": "http.response.body", "more_body": i + 1 < count,
+                        "body": b"hello" if slow else b"tick\n"})
         return
     else:
         body = _info(path, query)

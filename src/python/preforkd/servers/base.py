@@ -20,6 +20,7 @@ class Server:
     sync = False                # no heartbeat within a request
     own_term = False            # the server's own SIGTERM handler stays
     abort_handler = None        # Python handler of SIGABRT, after the stacks are printed
+    keepalive = 5.0             # seconds that the server keeps idle connections
 
     def __init__(self, agent, settings, listeners):
         """Imports nothing yet."""
@@ -43,8 +44,14 @@ class Server:
     def announce_drain(self):
         """A drain has begun. Any thread, also a signal handler: only flags may be set."""
 
+    def announce_close(self):
+        """Called by post() when agent.closing is set: for servers that do not look at it."""
+
     def drain(self):
-        """Called by post(): stop accepting, finish what was accepted, end."""
+        """Called by post(): stop accepting, finish what was accepted, end.
+
+        When connections end is said by farewell.Farewell.
+        """
         raise NotImplementedError
 
     def reopen(self):

@@ -15,13 +15,14 @@ from time import monotonic
 from .. import application
 from ..aio import Loop
 from ..errors import BootError
-from . import gunicorn_config, gunicorn_workers, not_installed
+from . import gunicorn_asyncio, gunicorn_config, gunicorn_gevent, gunicorn_threads
+from . import gunicorn_workers, not_installed
 from .base import Server
 
-_KINDS = {gunicorn_workers.Sync: "wsgi", gunicorn_workers.Threads: "wsgi",
-          gunicorn_workers.OldThreads: "wsgi", gunicorn_workers.Gevent: "wsgi",
-          gunicorn_workers.GeventPyWSGI: "wsgi", gunicorn_workers.Uvicorn: "asgi",
-          gunicorn_workers.NativeASGI: "asgi", gunicorn_workers.OtherASGI: "asgi"}
+_KINDS = {gunicorn_workers.Sync: "wsgi", gunicorn_threads.Threads: "wsgi",
+          gunicorn_threads.OldThreads: "wsgi", gunicorn_gevent.Gevent: "wsgi",
+          gunicorn_gevent.GeventPyWSGI: "wsgi", gunicorn_asyncio.Uvicorn: "asgi",
+          gunicorn_asyncio.NativeASGI: "asgi", gunicorn_workers.OtherASGI: "asgi"}
 
 
 class _Heartbeat:
@@ -119,6 +120,7 @@ class GunicornServer(Server):
         self.version = "gunicorn %s %s" % (gunicorn.__version__, self.settings.worker_class)
         self._check_name()
         self.cfg = gunicorn_config.build(self.settings, self.version, self.say)
+        self.keepalive = float(self.cfg.keepalive)
         self._find_class()
         self._check_tls()
 
@@ -165,6 +167,7 @@ class GunicornServer(Server):
         app = _Application(self, load, cfg)
         arbiter = _Arbiter(self, cfg, log, app)
         gunicorn.workers.base.WorkerTmp = lambda cfg: _Heartbeat(self)
+        _close_when_asked(self.agent)
         if hasattr(self._class, "check_config"):
             self._class.check_config(cfg, log)
         beat = self.settings.beat or self.settings.timeout or 30
@@ -240,6 +243,10 @@ class GunicornServer(Server):
         if self._worker is not None:
             self._worker.preforkd_announce()
 
+    def announce_close(self):
+        """Some classes have responses that do not look whether they are the last."""
+        self._worker.preforkd_announce_close()
+
     def drain(self):
         """In the worker's loop, each turn of which counts from now on."""
         self._due = 0.0
@@ -249,6 +256,20 @@ class GunicornServer(Server):
         """gunicorn's log files."""
         if self._worker is not None:
             self._worker.log.reopen_files()
+
+
+def _close_when_asked(agent):
+    """Responses find out whether they are their connection's last when their head is made."""
+    from gunicorn.http import wsgi
+    native = wsgi.Response.default_headers
+
+    def default_headers(response):
+        """gunicorn's own."""
+        if agent.closing:
+            response.force_close()
+        return native(response)
+
+    wsgi.Response.default_headers = default_headers
 
 
 def _essence(exc):

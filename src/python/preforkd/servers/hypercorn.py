@@ -2,7 +2,7 @@
 """hypercorn, from 0.13 on, on asyncio or uvloop ([server] worker_class).
 
 Its worker_serve() waits for a shutdown trigger as soon as it listens: that is readiness, and the
-drain returns from it when connections on which nothing was asked yet have got their answer.
+drain returns from it when the connections have ended, or shortly before the end of the grace.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import sys
 from .. import application, options, wrap
 from ..aio import Loop
 from ..errors import BootError
-from . import not_installed
+from . import hypercorn_connections, not_installed
 from .base import Server
 
 _OWNED = {
@@ -48,7 +48,8 @@ class HypercornServer(Server):
         self._loop = None
         self._wanted = None
         self._config = None
-        self._connections = set()
+        self._counted = None
+        self._watch = None
 
     def prepare(self):
         """Imports hypercorn and fills its Config."""
@@ -82,6 +83,7 @@ class HypercornServer(Server):
             config.keep_alive_timeout = self.settings.keepalive
         for name, value in values.items():
             setattr(config, name, value)
+        self.keepalive = config.keep_alive_timeout
         if (config.certfile is None) != (config.keyfile is None):
             raise BootError("section [server]: hypercorn needs both certfile and keyfile")
 
@@ -110,13 +112,14 @@ class HypercornServer(Server):
         if application.is_double_callable(app):
             app = wrap.as_asgi3(app)
         application.check_kind(app, "asgi", self.settings.app)
-        app = wrap.CountedASGI(app, self.agent)
+        app = self._counted = wrap.CountedASGI(app, self.agent)
         wrap_app = getattr(self._hypercorn.utils, "wrap_app", None)
         if wrap_app is not None:
             app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         else:
             app = _patient(app)
-        self._watch_connections()
+        self._watch = hypercorn_connections.watch(self._hypercorn.asyncio.run)
+        self.agent.counter.connections = self._watch.open.__len__
         try:
             self._run(self._main(app))
         except asyncio.CancelledError:
@@ -165,10 +168,9 @@ class HypercornServer(Server):
         self._loop.start_beating()
         await self._wanted.wait()
         await self._loop.close_doors(self.listeners)
-        await self._loop.wait_fresh(
-            self.listeners, lambda: sum(1 for c in self._connections if c.preforkd_fresh),
-            lambda: len(self._connections), self._config.ssl_enabled)
-        self._close_idle()
+        self._watch.begin()
+        await self._loop.wait_idle(self.listeners, self._watch, self._config.ssl_enabled)
+        await self._watch.end(self.agent.grace_left() / 2)
         tail = _TAIL
         if "taskgroup" in sys.modules:
             # This backport for Python < 3.11 loops for ever when its tasks are cancelled: the
@@ -176,42 +178,15 @@ class HypercornServer(Server):
             tail = -_NEVER
         self._config.graceful_timeout = max(0.0, self.agent.grace_left() - tail)
 
-    def _close_idle(self):
-        """Kept-alive connections end; 0.13 itself would wait for them."""
-        for connection in list(self._connections):
-            protocol = getattr(getattr(connection, "protocol", None), "protocol", None)
-            if getattr(protocol, "stream", protocol) is None:
-                connection.writer.close()
-
-    def _watch_connections(self):
-        """Makes hypercorn's connections tell when they have got their first request."""
-        connections = self._connections
-        run = self._hypercorn.asyncio.run
-
-        class WatchedTCPServer(run.TCPServer):
-            """One connection."""
-
-            preforkd_fresh = True
-
-            async def run(self):
-                """The whole life of the connection."""
-                connections.add(self)
-                try:
-                    await super().run()
-                finally:
-                    connections.discard(self)
-
-            async def protocol_send(self, event):
-                """The first event is sent when a request has begun; then no idle timer runs."""
-                await super().protocol_send(event)
-                self.preforkd_fresh = False
-
-        run.TCPServer = WatchedTCPServer
-
     def post(self, function):
         """Runs function in the loop."""
         if self._loop is not None:
             self._loop.post(function)
+
+    def announce_close(self):
+        """In the loop."""
+        self._counted.closing = True
+        self._watch.announce_close()
 
     def drain(self):
         """In the loop."""

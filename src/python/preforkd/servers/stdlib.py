@@ -12,10 +12,10 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from .. import application, options
+from ..farewell import FRESH, LOOK, Farewell, stop_reading
 from .base import TLS_NAMES, Progress, Server
 
 DEFAULT_THREADS = 4
@@ -24,7 +24,6 @@ DEFAULT_THREADS = 4
 _CLIENT_TIMEOUT = 10
 
 _TICK = 1.0
-_DRAIN_TICK = 0.05
 
 _OWNED = {name: "the stdlib server has no TLS, use another worker-class" for name in TLS_NAMES}
 
@@ -104,7 +103,7 @@ class StdlibServer(Server):
         self._jobs = 0
         self._done = 0
         self._done_lock = threading.Lock()
-        self._fresh_until = None
+        self._farewell = None
 
     def prepare(self):
         """Has no options."""
@@ -139,9 +138,11 @@ class StdlibServer(Server):
             while self._posted:
                 self._posted.popleft()()
             self.agent.beat(self._healthy)
-            if self._fresh_until is not None and self._is_drained():
-                return
-            for key, _ in self._selector.select(_DRAIN_TICK if self.agent.draining else tick):
+            if self._farewell is not None:
+                if self._is_drained():
+                    return
+                tick = LOOK
+            for key, _ in self._selector.select(tick):
                 if key.data is not None:
                     self._accept(key.data, pool)
                 else:
@@ -185,17 +186,13 @@ class StdlibServer(Server):
             self._selector.unregister(server.socket)
             server.socket.close()
         self.agent.stopped_accepting()
-        self._fresh_until = monotonic() + self.agent.fresh_wait()
+        self._farewell = Farewell(self.agent)
 
     def _is_drained(self):
         """True when every connection is done; silent clients are cut off after a while."""
-        if monotonic() >= self._fresh_until:
-            for server in self._servers:
-                for conn in list(server.silent):
-                    try:
-                        conn.shutdown(socket.SHUT_RDWR)
-                    except OSError:
-                        pass
+        silent = [(conn, FRESH) for server in self._servers for conn in list(server.silent)]
+        for conn in self._farewell.due(silent, socket.socket.fileno):
+            stop_reading(conn.fileno())
         return self._done >= self._jobs
 
 

@@ -2,16 +2,17 @@
 """uvicorn, from 0.17 on.
 
 Its Server class is extended rather than its command line: readiness is known when startup() has
-returned, SIGTERM is ours, and before its own shutdown (which closes connections that have not asked
-anything yet) the doors are closed and those get their answer. gunicorn's UvicornWorker uses the
-same extension.
+returned, SIGTERM is ours, and before its own shutdown (which closes idle connections and websockets
+at once) the doors are closed and connections get the time to end. gunicorn's UvicornWorker uses
+the same extension.
 """
 
 import contextlib
 import inspect
 
 from .. import application, options, wrap
-from ..aio import Loop
+from ..aio import Loop, fileno
+from ..farewell import BUSY, FRESH, IDLE
 from . import not_installed
 from .base import Server
 
@@ -42,6 +43,9 @@ _ALIASES = {
 _WORDS = {"loop": ("LOOP_SETUPS", "LOOP_FACTORIES"), "http": ("HTTP_PROTOCOLS",),
           "ws": ("WS_PROTOCOLS",), "lifespan": ("LIFESPAN",)}
 
+# Close code of a websocket: the service restarts.
+RESTART = 1012
+
 # Left of the grace for cancelled tasks and the lifespan's shutdown.
 _TAIL = 0.5
 
@@ -57,6 +61,7 @@ def extend_server(base, agent, tls):
             super().__init__(*args, **kwargs)
             self._preforkd_loop = None
             self._preforkd_listeners = []
+            self._preforkd_counted = None
             agent.server.uvicorn_server = self
 
         async def serve(self, sockets=None):
@@ -65,6 +70,8 @@ def extend_server(base, agent, tls):
             if not config.loaded:
                 config.load()
             config.loaded_app = wrap.CountedASGI(config.loaded_app, agent)
+            self._preforkd_counted = config.loaded_app
+            agent.server.keepalive = config.timeout_keep_alive
             self._preforkd_listeners = list(sockets or ())
             await super().serve(sockets=sockets)
 
@@ -74,6 +81,7 @@ def extend_server(base, agent, tls):
             self._preforkd_loop = Loop(agent, asyncio.get_running_loop())
             await super().startup(sockets=sockets)
             if self.started and not self.should_exit:
+                agent.counter.connections = self.server_state.connections.__len__
                 agent.ready()
                 self._preforkd_loop.start_beating()
 
@@ -90,6 +98,16 @@ def extend_server(base, agent, tls):
             if self._preforkd_loop is not None:
                 self._preforkd_loop.post(function)
 
+        def announce_close(self):
+            """In the loop: new responses close their connection, and those not begun yet."""
+            self._preforkd_counted.closing = True
+            for connection in self.server_state.connections:
+                cycle = getattr(connection, "cycle", None)
+                # With requests in a pipeline this is the last of them, which has not begun.
+                if cycle is not None and not getattr(connection, "pipeline", None) \
+                        and not cycle.response_started:
+                    cycle.default_headers = list(cycle.default_headers) + [wrap.CLOSE]
+
         def drain(self):
             """In the loop: what takes time is done in a task."""
             import asyncio
@@ -103,17 +121,65 @@ def extend_server(base, agent, tls):
             self.should_exit = True
 
         async def _preforkd_drain(self):
-            """Closes the doors, and waits for the first request of what came in lately."""
+            """Closes the doors, and waits for the end of the connections."""
             connections = self.server_state.connections
-            if hasattr(self.config, "timeout_graceful_shutdown"):
-                self.config.timeout_graceful_shutdown = max(0.1, agent.grace_left() - _TAIL)
             await self._preforkd_loop.close_doors(self._preforkd_listeners)
-            await self._preforkd_loop.wait_fresh(
-                self._preforkd_listeners,
-                lambda: sum(1 for c in connections if getattr(c, "cycle", c) is None),
-                lambda: len(connections), tls(self))
+            await self._preforkd_loop.wait_idle(
+                self._preforkd_listeners, _Watch(connections), tls(self))
+            if hasattr(self.config, "timeout_graceful_shutdown"):
+                left = agent.grace_left()
+                self.config.timeout_graceful_shutdown = max(left - _TAIL, left / 2)
+            for connection in list(connections):
+                _restart_websocket(connection)
 
     return PreforkdServer
+
+
+class _Watch:
+    """uvicorn's connections, for the drain."""
+
+    def __init__(self, connections):
+        """The set that uvicorn keeps."""
+        self._connections = connections
+
+    def connections(self):
+        """Each connection with its state."""
+        return [(connection, _state(connection)) for connection in self._connections]
+
+    def fileno(self, connection):
+        """The descriptor."""
+        return fileno(connection.transport)
+
+    def close(self, connection):
+        """As uvicorn closes idle ones."""
+        connection.shutdown()
+
+
+def _state(connection):
+    """Whether a connection has something to do."""
+    cycle = getattr(connection, "cycle", connection)
+    if cycle is connection or connection.transport.is_closing():
+        # A websocket, or an end that has not been sent yet.
+        return BUSY
+    if cycle is None:
+        return BUSY if _is_asking(connection) else FRESH
+    if not cycle.response_complete or connection.transport.get_write_buffer_size():
+        return BUSY
+    # Its first byte stops the timer: then a request is on its way.
+    return BUSY if connection.timeout_keep_alive_task is None else IDLE
+
+
+def _is_asking(connection):
+    """True when a part of the first request has come."""
+    h11 = getattr(connection, "conn", None)
+    return connection.headers is not None if h11 is None else bool(h11.trailing_data[0])
+
+
+def _restart_websocket(connection):
+    """Says to a websocket that the service restarts, where uvicorn's shutdown does not."""
+    fail = getattr(connection, "fail_connection", None)
+    if fail is not None and connection.handshake_completed_event.is_set():
+        fail(RESTART)
 
 
 class UvicornServer(Server):
@@ -195,6 +261,10 @@ class UvicornServer(Server):
         """Runs function in the loop."""
         if self.uvicorn_server is not None:
             self.uvicorn_server.post(function)
+
+    def announce_close(self):
+        """In the loop."""
+        self.uvicorn_server.announce_close()
 
     def drain(self):
         """In the loop."""

@@ -2,8 +2,7 @@
 """waitress, from 2.1 on.
 
 Its servers, channels and dispatcher are used as they are; the loop around them is ours, because
-waitress has no graceful stop: the drain closes the doors, answers with "Connection: close", and
-ends when no channel is left.
+waitress has no graceful stop: the drain closes the doors and ends when no channel is left.
 """
 
 import collections
@@ -13,6 +12,7 @@ from time import monotonic
 
 from .. import application, options
 from ..errors import BootError
+from ..farewell import BUSY, FRESH, IDLE, Farewell
 from . import not_installed
 from .base import TLS_NAMES, Progress, Server
 
@@ -31,7 +31,10 @@ _OWNED.update({name: _NO_TLS for name in TLS_NAMES})
 
 DEFAULT_THREADS = 4
 _TICK = 1.0
-_DRAIN_TICK = 0.05
+
+# Idle connections are kept this long by a drain when nothing else was asked for: waitress's own
+# timeout is two minutes.
+_DRAIN_IDLE = 5.0
 
 
 class WaitressServer(Server):
@@ -45,7 +48,7 @@ class WaitressServer(Server):
         self._posted = collections.deque()
         self._servers = []
         self._map = {}
-        self._fresh_until = None
+        self._farewell = None
 
     def prepare(self):
         """Imports waitress and checks its options."""
@@ -77,6 +80,7 @@ class WaitressServer(Server):
         if self.settings.keepalive is not None:
             values["channel_timeout"] = max(1, math.ceil(self.settings.keepalive))
             values["cleanup_interval"] = min(30, values["channel_timeout"])
+        self.keepalive = values.get("channel_timeout", _DRAIN_IDLE)
         try:
             self._adjustments = waitress.adjustments.Adjustments(**values)
         except ValueError as exc:
@@ -100,8 +104,8 @@ class WaitressServer(Server):
                     end(serial)
 
             def build_response_header(self):
-                """While draining this is the last response of the connection."""
-                if agent.draining:
+                """The last response of a connection says so; requests read ahead are answered."""
+                if agent.closing and len(self.channel.requests) < 2:
                     self.request.headers["CONNECTION"] = "close"
                 return super().build_response_header()
 
@@ -146,10 +150,11 @@ class WaitressServer(Server):
             while self._posted:
                 self._posted.popleft()()
             self.agent.beat(self._healthy)
-            if self._fresh_until is not None and self._is_drained():
-                return
-            self._wasyncore.loop(timeout=_DRAIN_TICK if self.agent.draining else tick,
-                                 use_poll=True, map=self._map, count=1)
+            if self._farewell is not None:
+                tick = self._say_farewell()
+                if tick is None:
+                    return
+            self._wasyncore.loop(timeout=tick, use_poll=True, map=self._map, count=1)
 
     def _healthy(self):
         """The pool gets on, or has nothing to do."""
@@ -168,19 +173,30 @@ class WaitressServer(Server):
             server.del_channel(self._map)
             server.socket.close()
         self.agent.stopped_accepting()
-        self._fresh_until = monotonic() + self.agent.fresh_wait()
+        self._farewell = Farewell(self.agent)
 
-    def _is_drained(self):
-        """Closes channels that have nothing to do; True when none is left."""
+    def _say_farewell(self):
+        """Closes channels that have nothing to do; the time until the next look, or None."""
+        began = monotonic()
         channels = [c for server in self._servers for c in list(server.active_channels.values())]
-        waits = monotonic() < self._fresh_until
-        for channel in channels:
-            fresh = not channel.preforkd_served
-            idle = not (channel.requests or channel.request is not None
-                        or channel.total_outbufs_len)
-            if (idle and not fresh) or (fresh and not channel.requests and not waits):
-                channel.will_close = True
-        return not channels and not self.agent.counter.busy
+        for channel in self._farewell.due(((c, _state(c)) for c in channels), _fileno):
+            channel.will_close = True
+        if not (channels or self.agent.counter.busy):
+            return None
+        return self._farewell.pause(began)
+
+
+def _state(channel):
+    """Whether a channel has something to do."""
+    if channel.requests or channel.request is not None or channel.total_outbufs_len \
+            or channel.will_close or channel.close_when_flushed:
+        return BUSY
+    return IDLE if channel.preforkd_served else FRESH
+
+
+def _fileno(channel):
+    """The descriptor."""
+    return channel.socket.fileno()
 
 
 create = WaitressServer
