@@ -137,9 +137,9 @@ class Draining:
         for client in clients:
             self.addCleanup(client.close)
         begin = time.monotonic()
-        worker.drain(3)
+        worker.drain(4)
         self.assertEqual(worker.wait(), 0)
-        self.assertLess(time.monotonic() - begin, 3.3)
+        self.assertLess(time.monotonic() - begin, 5)
 
     def test_deadline(self):
         """A request that takes longer than the grace is cut, and that is still a clean end."""
@@ -244,7 +244,7 @@ class KeepAlive:
         self.assertEqual(worker.wait(), 0)
 
 
-for_each_kind(globals(), KeepAlive, lambda kind: kind.keepalive and kind.name != "gevent_pywsgi")
+for_each_kind(globals(), KeepAlive, lambda kind: kind.keepalive)
 
 
 class Lifespan:

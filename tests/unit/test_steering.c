@@ -131,7 +131,7 @@ static const struct choice {
 START_TEST(chosen)
 {
 	const struct choice *c = &choices[_i];
-	struct steering_lane lanes[8];
+	struct steering_lane lanes[8] = {{ false, false, 0 }};
 	bool pick[8];
 	char got[9] = "";
 	unsigned n = 0;

@@ -226,7 +226,10 @@ class Agent:
         if self.deadline is not None:
             left = max(0.0, self.deadline - _MARGIN - monotonic())
             timeout = left if timeout is None else min(timeout, left)
-        for message in self.channel.wait(timeout):
+        messages = self.channel.wait(timeout)
+        if signals.TERM_BYTE in self.channel.wakes and not self.server.own_term:
+            self.drain(signals.TERM_GRACE)
+        for message in messages:
             if message is None:
                 self._orphaned()
                 return

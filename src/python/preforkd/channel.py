@@ -83,6 +83,7 @@ class Channel:
         """Takes over the descriptor; a negative one gives a channel that says nothing."""
         self._socket = socket(fileno=fd) if fd >= 0 else None
         self._wake_read, self._wake_write = pipe2(O_CLOEXEC | O_NONBLOCK)
+        self.wakes = b""        # what woke wait() the last time: b"w", or numbers of signals
 
     @property
     def is_open(self):
@@ -136,6 +137,10 @@ class Channel:
         except (OSError, ValueError):
             pass
 
+    def wake_fd(self):
+        """For signal.set_wakeup_fd(): signals wake wait(), and their numbers are in wakes."""
+        return self._wake_write
+
     def wait(self, timeout):
         """Waits for wake(), a message or the timeout in seconds (None: none).
 
@@ -146,9 +151,10 @@ class Channel:
         if self._socket is not None:
             poller.register(self._socket.fileno(), POLLIN)
         ready = [fd for fd, _ in poller.poll(None if timeout is None else max(0, timeout * 1000))]
+        self.wakes = b""
         if self._wake_read in ready:
             try:
-                read(self._wake_read, 4096)
+                self.wakes = read(self._wake_read, 4096)
             except OSError:
                 pass
         if self._socket is None or self._socket.fileno() not in ready:

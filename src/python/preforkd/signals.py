@@ -13,6 +13,9 @@ import signal
 # Seconds that SIGTERM leaves to requests in flight.
 TERM_GRACE = 1.0
 
+# What the interpreter writes to the wake-up descriptor.
+TERM_BYTE = bytes([signal.SIGTERM])
+
 QUIET = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -36,11 +39,24 @@ def settle(agent):
             agent.drain(TERM_GRACE)
         signal.signal(signal.SIGTERM, on_term)
         signal.siginterrupt(signal.SIGTERM, False)
+        _tell_the_thread(agent.channel, server.sync)
     for number in QUIET:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _ignore)
             signal.siginterrupt(number, False)
     return _stacks_on_abort(server.abort_handler)
+
+
+def _tell_the_thread(channel, sync):
+    """The channel's thread hears of signals, too.
+
+    Python's handlers run in the main thread between two of its steps: a signal that arrives just
+    before that one waits for something would be heard when it has waited. Event loops have a
+    descriptor of their own for this; gunicorn's is watched between requests only.
+    """
+    before = signal.set_wakeup_fd(channel.wake_fd(), warn_on_full_buffer=False)
+    if before >= 0 and not sync:
+        signal.set_wakeup_fd(before)
 
 
 def _stacks_on_abort(handler):

@@ -22,6 +22,8 @@ class CountedASGI:
         self._end = agent.counter.end
         # Set in the loop, together with what is done for requests that are in progress.
         self.closing = False
+        # Scopes of requests whose response has the announcement from the server already.
+        self.announced = []
 
     async def __call__(self, scope, receive, send):
         """One connection of the application."""
@@ -29,7 +31,8 @@ class CountedASGI:
         if kind == "http":
             serial = self._begin()
             try:
-                if self.closing and scope.get("http_version", "")[:1] == "1":
+                if self.closing and scope.get("http_version", "")[:1] == "1" \
+                        and not any(scope is known for known in self.announced):
                     send = _closing(send)
                 await self._app(scope, receive, send)
             finally:

@@ -259,17 +259,38 @@ class GunicornServer(Server):
 
 
 def _close_when_asked(agent):
-    """Responses find out whether they are their connection's last when their head is made."""
-    from gunicorn.http import wsgi
-    native = wsgi.Response.default_headers
+    """Responses find out whether they are their connection's last when their head is made.
 
-    def default_headers(response):
-        """gunicorn's own."""
-        if agent.closing:
+    gunicorn reads what an application left of a request's body when the connection is kept. So it
+    is done here: a socket that is closed with something to read resets the connection.
+    """
+    from gunicorn.http.wsgi import Response
+    default_headers, close = Response.default_headers, Response.close
+
+    def last_headers(response):
+        """default_headers()"""
+        if agent.closing and not response.must_close:
             response.force_close()
-        return native(response)
+            response.preforkd_last = True
+        return default_headers(response)
 
-    wsgi.Response.default_headers = default_headers
+    def last_close(response):
+        """close()"""
+        close(response)
+        if response.preforkd_last and not response.req.should_close():
+            _read_out(response.req.body)
+
+    Response.preforkd_last = False
+    Response.default_headers, Response.close = last_headers, last_close
+
+
+def _read_out(body):
+    """The rest of a request's body, which may end in any way."""
+    try:
+        while body.read(65536):
+            pass
+    except Exception:
+        pass
 
 
 def _essence(exc):

@@ -59,10 +59,13 @@ class Gevent(Counting):
         if beat:
             gevent.spawn(self.preforkd_beat, min(beat, _TICK))
         self.preforkd_know_servers()
+        self.preforkd_runs = True
         try:
             super().run()
         except Drained:
             pass
+        finally:
+            self.preforkd_runs = False
 
     def preforkd_know_servers(self):
         """gunicorn keeps its servers to itself."""
@@ -132,7 +135,12 @@ class Gevent(Counting):
             self.cfg.settings["graceful_timeout"].value = agent.grace_left() / 2
             self.alive = False
         if not self.preforkd_left():
-            gevent.kill(self.preforkd_main, Drained)
+            gevent.get_hub().loop.run_callback(self.preforkd_end_loop)
+
+    def preforkd_end_loop(self):
+        """In the hub: the loop sleeps, unless it has just ended by itself."""
+        if self.preforkd_runs:
+            self.preforkd_main.throw(Drained)
 
     def preforkd_left(self):
         """True while there are connections."""

@@ -73,9 +73,14 @@ class Watch:
 
     async def end(self, seconds):
         """Closes websockets, and waits for their clients for some seconds."""
+        from hypercorn.events import Closed
         closing = []
         for connection in list(self.open):
             protocol = _protocol(connection)
+            if hasattr(protocol, "streams") and has_ended(connection.writer.transport):
+                # 0.13 leaves its sending task behind.
+                asyncio.ensure_future(protocol.handle(Closed()))
+                continue
             streams = getattr(protocol, "streams", {0: getattr(protocol, "stream", None)})
             closing += [asyncio.ensure_future(_restart(stream)) for stream in streams.values()
                         if stream is not None and not _is_http(stream)]

@@ -107,6 +107,7 @@ def extend_server(base, agent, tls):
                 if cycle is not None and not getattr(connection, "pipeline", None) \
                         and not cycle.response_started:
                     cycle.default_headers = list(cycle.default_headers) + [wrap.CLOSE]
+                    self._preforkd_counted.announced.append(cycle.scope)
 
         def drain(self):
             """In the loop: what takes time is done in a task."""
