@@ -3,6 +3,8 @@
 """Connections during a drain: idle ones get time, every response announces the end, none is cut."""
 
 import http.client
+import socket
+import struct
 import time
 
 from fake_master import PATIENCE
@@ -48,6 +50,12 @@ class Kept(http.client.HTTPConnection):
     def ended(self):
         """True when the server has closed the connection; an error when it was reset."""
         return self.raw.recv(1) == b""
+
+
+def queued(listener):
+    """Connections that wait to be accepted."""
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return struct.unpack("B" * 8 + "I" * 24, info)[12]
 
 
 class Idle:
@@ -155,6 +163,7 @@ class Idle:
         worker = self.worker(drain_idle=5, **LONG)
         worker.ready()
         client = self.kept(worker)
+        worker.requests(1)
         client.begin("/wait?0.7")
         worker.wait_for(lambda w: w.last("BUSY") == "1", "BUSY=1")
         begin = time.monotonic()
@@ -188,6 +197,34 @@ class Idle:
         self.assertIn(answers, (1, 2))
         client.leave()
         self.assert_ends(worker, begin, 0, 3)
+
+    def test_clients_linger(self):
+        """Clients that do not close after the announced end keep nobody waiting."""
+        worker = self.worker(drain_idle=3, **LONG)
+        worker.ready()
+        clients = [self.kept(worker) for _ in range(5)]
+        begin = time.monotonic()
+        worker.drain(10)
+        worker.wait_for(lambda w: w.first("STOPPING"), "STOPPING")
+        for client in clients:
+            self.assertEqual(client.ask(), (200, "hello", "close"))
+            self.assertTrue(client.ended())
+        self.assert_ends(worker, begin, 0, 3)
+
+    def test_unread_body(self):
+        """An application that leaves a body unread: its answer arrives all the same."""
+        if self.kind.kind == "asgi":
+            self.skipTest("the application reads everything")
+        worker = self.worker(drain_idle=3, **LONG)
+        worker.ready()
+        clients = [self.kept(worker) for _ in range(20)]
+        worker.drain(10)
+        worker.wait_for(lambda w: w.first("STOPPING"), "STOPPING")
+        for client in clients:
+            client.request("POST", "/", b"x" * 2000000)
+            self.assertEqual(client.finish(), (200, "hello", "close"))
+            client.leave()
+        self.assertEqual(worker.wait(), 0)
 
 
 for_each_kind(globals(), Idle, lambda kind: kind.keepalive)
@@ -235,6 +272,34 @@ class Stubborn:
         response.begin()
         self.assertEqual(response.read(), b"hello")
         self.assertEqual(worker.wait(), 0)
+
+
+class Silent:
+    """A client that connects and never asks."""
+
+    def test_fresh(self):
+        """It is waited for, but not until the end of the grace."""
+        worker = self.worker(drain_idle=0.2, **LONG)
+        worker.ready()
+        sock = connect(worker.address)
+        self.addCleanup(sock.close)
+        if not self.kind.sync:
+            # Whoever came later is served: the first one has been accepted.
+            late = Kept(worker.address)
+            late.ask()
+            late.leave()
+            worker.requests(1)
+        else:
+            until(lambda: not queued(worker.listeners[0]), "accept()")
+        begin = time.monotonic()
+        worker.drain(6)
+        self.assertEqual(sock.recv(1), b"")
+        self.assertGreater(time.monotonic() - begin, 2.9)
+        self.assertEqual(worker.wait(), 0)
+        self.assertLess(time.monotonic() - begin, 5.2)
+
+
+for_each_kind(globals(), Silent)
 
 
 for_each_kind(globals(), Stubborn, lambda kind: not kind.sync)

@@ -308,7 +308,7 @@ class Farewells(unittest.TestCase):
     def announce_close(self):
         """As a server."""
 
-    announce_drain = drain = post = lambda *_: None
+    announce_drain = close_responses = drain = post = lambda *_: None
 
     def begin(self, grace, idle=None):
         """A drain; what asks about it."""

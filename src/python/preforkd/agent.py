@@ -13,7 +13,7 @@ from time import monotonic, sleep as real_sleep
 
 from . import report, signals
 from .channel import FD_KEY, encode_text
-from .counting import INTERVAL, Counter
+from .counting import Counter
 from .errors import BootError
 
 # A drain waits this long for the first request of connections, at most a share of the grace.
@@ -163,7 +163,10 @@ class Agent:
         """Each connection ends with its next response. Any thread, also a signal handler."""
         first = not self.closing
         self.closing = True
-        if first and self._ready and self.server is not None:
+        if not first or self.server is None:
+            return
+        self.server.close_responses()
+        if self._ready:
             self.server.post(self.server.announce_close)
 
     def drain(self, grace, exit_code=0):
@@ -222,7 +225,7 @@ class Agent:
 
     def _turn(self):
         """Waits once, and deals with all that is due."""
-        timeout = INTERVAL if self.counter.is_awake() else None
+        timeout = self.counter.interval if self.counter.is_awake() else None
         if self.deadline is not None:
             left = max(0.0, self.deadline - _MARGIN - monotonic())
             timeout = left if timeout is None else min(timeout, left)

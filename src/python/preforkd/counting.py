@@ -4,8 +4,9 @@
 begin() and end() are called for every request, from any thread, and together cost a fraction of a
 microsecond: they take no lock, since what they do to shared state is atomic in CPython, and make no
 system call but for the first change after a quiet moment (which wakes the channel's thread) and for
-the request that reaches the limit. The channel's thread sends what changed, at most once per
-INTERVAL. A change is never lost: a request moves a count before it looks whether the thread is
+the request that reaches the limit. The channel's thread sends what changed, after INTERVAL at the
+earliest, and less and less often while requests keep coming: each of its turns takes the
+interpreter's lock twice, from threads that want it for requests. A change is never lost: a request moves a count before it looks whether the thread is
 awake; the thread says that it sleeps before it looks at the counts a last time.
 """
 
@@ -15,8 +16,9 @@ from _thread import allocate_lock
 from functools import wraps
 from time import monotonic_ns
 
-# Seconds between two messages of counts.
+# Seconds between two messages of counts: after a quiet moment, and when there was none for long.
 INTERVAL = 0.05
+INTERVAL_MAX = 0.2
 
 _NEVER = float("inf")
 
@@ -61,6 +63,7 @@ class Counter:
         self._flying = {}       # serial -> start in ns; insertion order is age
         self._told = self._moves()
         self._awake = False
+        self.interval = INTERVAL    # seconds after which the channel's thread looks again
         self.connections = None     # function: how many are open; None where nobody knows
         self._alarm = _NEVER    # number of completed requests that is told at once
 
@@ -92,7 +95,7 @@ class Counter:
             self._rouse()
 
     def counted(self, method):
-        """A method each call of which is one request.
+        """A method each call of which, with two or more arguments, is one request.
 
         begin() and end() once more, without their calls: a server with a request every 50 us pays
         two per cent of its processor for those.
@@ -100,14 +103,16 @@ class Counter:
         serials, ends, flying, clock = self._serials, self._ends, self._flying, monotonic_ns
 
         @wraps(method)
-        def call(owner, *args):
+        def call(owner, first, second, *more):
             """The method, counted."""
             serial = next(serials)
             flying[serial] = clock()
             if not self._awake:
                 self._rouse()
             try:
-                return method(owner, *args)
+                if more:
+                    return method(owner, first, second, *more)
+                return method(owner, first, second)
             finally:
                 flying.pop(serial, None)
                 if next(ends) >= self._alarm:
@@ -160,7 +165,7 @@ class Counter:
         return (monotonic_ns() - oldest) / 1e9 if oldest else None
 
     def is_awake(self):
-        """True while the channel's thread should look again after INTERVAL."""
+        """True while the channel's thread should look again after the interval."""
         return self._awake
 
     def _moves(self):
@@ -174,8 +179,10 @@ class Counter:
             self._awake = False
             moves = self._moves()
             if moves == self._told:
+                self.interval = INTERVAL
                 return None
             self._awake = True
+        self.interval = min(self.interval * 1.5, INTERVAL_MAX)
         self._told = moves
         return self.message()
 

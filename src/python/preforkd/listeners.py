@@ -25,6 +25,11 @@ class Listener(_Socket):
     # Set of weak references to accepted sockets, where the drain has to know them.
     accepted = None
 
+    def __init__(self, *args, **kwargs):
+        """As socket.socket, which calls it for duplicates too."""
+        super().__init__(*args, **kwargs)
+        self._kind = int(self.family), int(self.type), self.proto
+
     @property
     def FAMILY(self):
         """gunicorn's name for the address family."""
@@ -60,13 +65,16 @@ class Listener(_Socket):
 
         A socket that does not listen, because the master lets it begin when this worker is ready,
         or because somebody shut it down and the master has yet to see that, has none waiting.
+        The library's accept() asks three times what kind of socket this is, for more time than the
+        counting of a request takes.
         """
         try:
-            conn, addr = super().accept()
+            fd, addr = self._accept()
         except OSError as exc:
             if exc.errno == errno.EINVAL:
                 raise BlockingIOError(errno.EAGAIN, "not listening") from None
             raise
+        conn = _Socket(*self._kind, fileno=fd)
         if self.accepted is not None:
             self.accepted.add(conn)
         return conn, addr

@@ -2,12 +2,12 @@
 """A telling name in ps(1): best effort, and silent when it does not work.
 
 The kernel shows the memory where the arguments of exec were copied to; it is overwritten in place,
-and only when the title fits, because nothing behind it is ours.
+by way of /proc/self/mem (proc_pid_mem(5)), and only when the title fits, because nothing behind it
+is ours.
 """
 
 import os
 
-PR_SET_NAME = 15
 COMM_MAX = 15
 
 
@@ -22,19 +22,19 @@ def _argument_memory():
 
 def _overwrite(title):
     """Puts title in the place of the arguments, the rest is zeroed."""
-    import ctypes
     data = title.encode("utf-8", "replace")
     start, size = _argument_memory()
     if start <= 0 or not 0 < len(data) < size:
         return
-    ctypes.memmove(start, data + bytes(size - len(data)), size)
+    with open("/proc/self/mem", "r+b", 0) as memory:
+        memory.seek(start)
+        memory.write(data + bytes(size - len(data)))
 
 
 def _set_comm(name):
     """The short name of this thread, which is the process's in top(1)."""
-    import ctypes
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()[:COMM_MAX]), 0, 0, 0)
+    with open("/proc/self/comm", "wb", 0) as comm:
+        comm.write(name.encode()[:COMM_MAX])
 
 
 def set_title(title):

@@ -44,6 +44,9 @@ class Server:
     def announce_drain(self):
         """A drain has begun. Any thread, also a signal handler: only flags may be set."""
 
+    def close_responses(self):
+        """agent.closing was set just now. Any thread, also a signal handler: only flags."""
+
     def announce_close(self):
         """Called by post() when agent.closing is set: for servers that do not look at it."""
 

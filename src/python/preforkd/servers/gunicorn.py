@@ -13,16 +13,9 @@ import sys
 from time import monotonic
 
 from .. import application
-from ..aio import Loop
 from ..errors import BootError
-from . import gunicorn_asyncio, gunicorn_config, gunicorn_gevent, gunicorn_threads
-from . import gunicorn_workers, not_installed
+from . import gunicorn_config, gunicorn_workers, not_installed
 from .base import Server
-
-_KINDS = {gunicorn_workers.Sync: "wsgi", gunicorn_threads.Threads: "wsgi",
-          gunicorn_threads.OldThreads: "wsgi", gunicorn_gevent.Gevent: "wsgi",
-          gunicorn_gevent.GeventPyWSGI: "wsgi", gunicorn_asyncio.Uvicorn: "asgi",
-          gunicorn_asyncio.NativeASGI: "asgi", gunicorn_workers.OtherASGI: "asgi"}
 
 
 class _Heartbeat:
@@ -101,6 +94,7 @@ class GunicornServer(Server):
         self._posted = collections.deque()
         self._worker = None
         self._beating = False
+        self._last = {}             # methods of responses, once connections close
         self._due = 0.0             # time of the next turn with work to do
         try:
             self.age = int(os.environ.get("PREFORKD_WORKER_ID", "1"))
@@ -144,9 +138,8 @@ class GunicornServer(Server):
         if not isinstance(found, type) or not issubclass(found, self._gunicorn.workers.base.Worker):
             raise BootError("worker-class %s is no gunicorn worker class" % name)
         self._class, mixin = gunicorn_workers.extend(found, self)
-        kind = _KINDS.get(mixin)
-        if kind is not None:
-            self.require_kind(kind)
+        if mixin.preforkd_kind is not None:
+            self.require_kind(mixin.preforkd_kind)
         self.sync = mixin is gunicorn_workers.Sync
         self.own_term = issubclass(mixin, gunicorn_workers.Other)
         if name == "sync" and mixin is not gunicorn_workers.Sync:
@@ -167,7 +160,9 @@ class GunicornServer(Server):
         app = _Application(self, load, cfg)
         arbiter = _Arbiter(self, cfg, log, app)
         gunicorn.workers.base.WorkerTmp = lambda cfg: _Heartbeat(self)
-        _close_when_asked(self.agent)
+        self._last = _last_responses()
+        if self.agent.closing:
+            self.close_responses()
         if hasattr(self._class, "check_config"):
             self._class.check_config(cfg, log)
         beat = self.settings.beat or self.settings.timeout or 30
@@ -224,6 +219,7 @@ class GunicornServer(Server):
         if loop is None or self.uvicorn_server is not None:
             return
         if self.aio is None:
+            from ..aio import Loop
             self.aio = Loop(self.agent, loop)
         self.aio.start_beating()
 
@@ -243,6 +239,11 @@ class GunicornServer(Server):
         if self._worker is not None:
             self._worker.preforkd_announce()
 
+    def close_responses(self):
+        """From now on, and not earlier: every request would pay for it."""
+        for name, method in self._last.items():
+            setattr(self._gunicorn.http.wsgi.Response, name, method)
+
     def announce_close(self):
         """Some classes have responses that do not look whether they are the last."""
         self._worker.preforkd_announce_close()
@@ -258,8 +259,8 @@ class GunicornServer(Server):
             self._worker.log.reopen_files()
 
 
-def _close_when_asked(agent):
-    """Responses find out whether they are their connection's last when their head is made.
+def _last_responses():
+    """What gunicorn's Response gets, by names, for responses to be the last of their connections.
 
     gunicorn reads what an application left of a request's body when the connection is kept. So it
     is done here: a socket that is closed with something to read resets the connection.
@@ -269,7 +270,7 @@ def _close_when_asked(agent):
 
     def last_headers(response):
         """default_headers()"""
-        if agent.closing and not response.must_close:
+        if not response.must_close:
             response.force_close()
             response.preforkd_last = True
         return default_headers(response)
@@ -280,8 +281,7 @@ def _close_when_asked(agent):
         if response.preforkd_last and not response.req.should_close():
             _read_out(response.req.body)
 
-    Response.preforkd_last = False
-    Response.default_headers, Response.close = last_headers, last_close
+    return {"preforkd_last": False, "default_headers": last_headers, "close": last_close}
 
 
 def _read_out(body):

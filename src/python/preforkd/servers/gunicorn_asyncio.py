@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""gunicorn's worker classes that run an asyncio loop: uvicorn's, and gunicorn's own."""
+"""gunicorn's worker classes that run an asyncio loop: uvicorn's, and gunicorn's own.
+
+Imported for them only: asyncio takes 8 MB, which no other worker shall have.
+"""
 
 import asyncio
 import sys
@@ -15,6 +18,8 @@ _RESTART = 1012
 
 class Uvicorn(Common):
     """uvicorn's worker class, in uvicorn before 0.30 and in uvicorn_worker."""
+
+    preforkd_kind = "asgi"
 
     def _install_sigquit_handler(self):
         """SIGQUIT is the launcher's."""
@@ -42,6 +47,7 @@ class Uvicorn(Common):
 class NativeASGI(Common):
     """The ASGI worker of gunicorn 24 and newer."""
 
+    preforkd_kind = "asgi"
     preforkd_app = None
 
     def preforkd_wrap(self, app):

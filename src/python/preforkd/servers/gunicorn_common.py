@@ -17,6 +17,7 @@ class Common:
     """For every worker class."""
 
     preforkd = None             # GunicornServer
+    preforkd_kind = None        # of the applications: wsgi, asgi, or not known
     preforkd_each_turn = False  # preforkd_turn() is not for drains only
 
     def init_signals(self):
@@ -70,3 +71,5 @@ class Common:
 
 class Counting(Common):
     """Requests pass through handle_request(), or handle_http2_request() of newer gunicorns."""
+
+    preforkd_kind = "wsgi"

@@ -16,7 +16,6 @@ import weakref
 from _socket import SHUT_WR, socket as _socket
 from time import monotonic
 
-from ..counting import count_from, steps
 from ..farewell import FRESH, IDLE, LOOK, Farewell, stop_reading
 from .base import Progress
 from .gunicorn_common import Counting
@@ -24,20 +23,21 @@ from .gunicorn_common import Counting
 # Longest sleep of a loop that has its own ideas about it.
 _TICK = 1.0
 
+# Seconds after which a connection that only a count knows of is none.
+_ON_ITS_WAY = 1.0
+
 # A client has this long to close its end after a response that said so.
 _LINGER = 2.0
 
 
-class Threads(Counting):
-    """gunicorn 24 and newer."""
+class _Pool(Counting):
+    """What all versions have in common."""
 
     preforkd_farewell = None
 
     def init_process(self):
-        """The count of the pool's jobs."""
-        self.preforkd_jobs = 0
+        """Everything until the worker's end."""
         self.preforkd_progress = Progress(self.preforkd.agent.counter, self.cfg.threads)
-        self.preforkd_new = weakref.WeakSet()
         super().init_process()
 
     def run(self):
@@ -46,7 +46,9 @@ class Threads(Counting):
         beat = self.preforkd.settings.beat
         if beat and beat < _TICK:
             self.preforkd_nap(beat)
-        self.preforkd_lingering = _linger(type(self), self.poller)
+        lingering = _linger(type(self), self.poller)
+        if lingering is not None:
+            self.preforkd_expire(lingering)
         super().run()
 
     def preforkd_nap(self, seconds):
@@ -58,23 +60,20 @@ class Threads(Counting):
             return select(seconds if timeout is None else min(timeout, seconds))
         self.poller.select = quick_select
 
-    def enqueue_req(self, conn):
-        """A job for the pool; main thread only."""
-        self.preforkd_jobs += 1
-        if not conn.initialized:
-            self.preforkd_new.add(conn)
-        super().enqueue_req(conn)
+    def preforkd_expire(self, lingering):
+        """Once per turn of the loop, where gunicorn ends kept connections."""
+        murder = self.murder_keepalived
 
-    def murder_keepalived(self, *args, **kwargs):
-        """Once per turn of the loop."""
-        if self.preforkd_lingering is not None:
-            self.preforkd_lingering.expire()
-        super().murder_keepalived(*args, **kwargs)
+        def expire(*args, **kwargs):
+            """murder_keepalived()"""
+            lingering.expire()
+            murder(*args, **kwargs)
+        self.murder_keepalived = expire
 
     def preforkd_healthy(self):
         """The pool gets on, or has nothing to do."""
         waiting = self.tpool._work_queue.qsize()
-        return self.preforkd_progress.healthy(self.preforkd_jobs - waiting, waiting > 0)
+        return self.preforkd_progress.healthy(self.preforkd_done(waiting), waiting > 0)
 
     def preforkd_drain(self):
         """In the loop: closes the doors before gunicorn's loop could accept once more."""
@@ -84,11 +83,6 @@ class Threads(Counting):
         self.preforkd.agent.stopped_accepting()
         self.preforkd_nap(LOOK)
         self.preforkd_farewell = Farewell(self.preforkd.agent)
-
-    def preforkd_unregister(self):
-        """The loop shall not look at the listeners again."""
-        self.worker_connections = 0
-        self.set_accept_enabled(False)
 
     def preforkd_turn(self):
         """While draining: silent connections end after a while, and then the loop."""
@@ -106,6 +100,32 @@ class Threads(Counting):
         else:
             self.preforkd_nap(farewell.pause(began))
 
+
+class Threads(_Pool):
+    """gunicorn 24 and newer."""
+
+    def init_process(self):
+        """The count of the pool's jobs."""
+        self.preforkd_jobs = 0
+        self.preforkd_new = weakref.WeakSet()
+        super().init_process()
+
+    def enqueue_req(self, conn):
+        """A job for the pool; main thread only."""
+        self.preforkd_jobs += 1
+        if not conn.initialized:
+            self.preforkd_new.add(conn)
+        super().enqueue_req(conn)
+
+    def preforkd_done(self, waiting):
+        """Jobs begun."""
+        return self.preforkd_jobs - waiting
+
+    def preforkd_unregister(self):
+        """The loop shall not look at the listeners again."""
+        self.worker_connections = 0
+        self.set_accept_enabled(False)
+
     def preforkd_connections(self):
         """Those on which nothing is being done, with their states."""
         found = [(conn, IDLE) for conn in self.keepalived_conns]
@@ -121,28 +141,25 @@ class Threads(Counting):
         self.method_queue.defer(_nothing)
 
 
-class OldThreads(Threads):
+class OldThreads(_Pool):
     """Before gunicorn 24. 20.1 has a thread wait for the first request of a connection."""
 
-    def init_process(self):
-        """The count of the jobs that are done with."""
-        self.preforkd_finished = count_from(1)
-        super().init_process()
+    preforkd_changes = 0
+    preforkd_running = frozenset()
+    preforkd_quiet_since = None
 
     def run(self):
         """The loop can be woken."""
         self.poller.register(self.PIPE[0], selectors.EVENT_READ, self.preforkd_drain_pipe)
         super().run()
 
-    def enqueue_req(self, conn):
-        """A job for the pool; main thread only."""
-        self.preforkd_jobs += 1
-        super(Threads, self).enqueue_req(conn)
-
-    def finish_request(self, fs):
-        """In the pool's thread: only after this the connection is seen where it waits."""
-        super().finish_request(fs)
-        next(self.preforkd_finished)
+    def preforkd_done(self, waiting):
+        """Another number whenever one of the jobs at work has changed."""
+        running = frozenset(job for job in self.futures if job.running())
+        if running != self.preforkd_running:
+            self.preforkd_running = running
+            self.preforkd_changes += 1
+        return self.preforkd_changes
 
     def preforkd_drain_pipe(self, fd):
         """Empties the pipe that woke the loop."""
@@ -164,17 +181,25 @@ class OldThreads(Threads):
         # From gunicorn 21 on the poller holds connections that have not asked yet, and our pipe.
         found += [(key.fileobj, FRESH) for key in list(self.poller.get_map().values())
                   if key.fileobj != self.PIPE[0] and key.fileobj not in kept]
-        return found + [(job.conn.sock, FRESH) for job in list(self.futures)
+        return found + [(job.conn.sock, FRESH) for job in self.futures
                         if not job.done() and _is_silent(job.conn)]
 
     def preforkd_left(self):
-        """True while there are connections."""
-        return (self.preforkd_jobs != steps(self.preforkd_finished)
-                or len(self.poller.get_map()) > 1)
+        """True while there are connections.
+
+        A job that is done may still be on its way to where connections wait; then only gunicorn's
+        own count knows of it, which threads of older interpreters can get wrong.
+        """
+        if len(self.poller.get_map()) > 1 or not all(job.done() for job in self.futures):
+            self.preforkd_quiet_since = None
+            return True
+        if self.preforkd_quiet_since is None:
+            self.preforkd_quiet_since = monotonic()
+        return self.nr_conns > 0 and monotonic() - self.preforkd_quiet_since < _ON_ITS_WAY
 
     def preforkd_wake(self):
         """The pipe of gunicorn's signal handlers."""
-        super(Threads, self).preforkd_wake()
+        super(_Pool, self).preforkd_wake()
 
 
 class _Lingering:

@@ -13,7 +13,6 @@ from time import monotonic, sleep as real_sleep
 
 from .. import wrap
 from ..farewell import stop_reading
-from .gunicorn_asyncio import NativeASGI, Uvicorn, uvicorn_names
 from .gunicorn_common import Common, Counting
 from .gunicorn_gevent import Gevent, GeventPyWSGI
 from .gunicorn_threads import OldThreads, Threads
@@ -73,6 +72,7 @@ class Other(Common):
 class OtherASGI(Other):
     """A relative of uvicorn's worker that makes its server in its own way."""
 
+    preforkd_kind = "asgi"
     preforkd_each_turn = False
 
     def preforkd_wrap(self, app):
@@ -91,10 +91,10 @@ def _mixin(cls):
         return Threads if hasattr(cls, "set_accept_enabled") else OldThreads
     if _inherits(cls, "gunicorn.workers.ggevent", "GeventWorker"):
         return GeventPyWSGI if cls.server_class is not None else Gevent
-    if _inherits(cls, "gunicorn.workers.gasgi", "ASGIWorker"):
-        return NativeASGI
-    if any(base.__name__ == "UvicornWorker" for base in cls.__mro__):
-        return Uvicorn if uvicorn_names(cls) is not None else OtherASGI
+    native = _inherits(cls, "gunicorn.workers.gasgi", "ASGIWorker")
+    if native or any(base.__name__ == "UvicornWorker" for base in cls.__mro__):
+        from .gunicorn_asyncio import NativeASGI, Uvicorn, uvicorn_names
+        return NativeASGI if native else Uvicorn if uvicorn_names(cls) is not None else OtherASGI
     return Other
 
 
