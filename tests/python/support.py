@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,6 +16,9 @@ import unittest
 
 import fake_master
 from fake_master import PATIENCE, Worker, has_module
+
+# Processes that share the tests of a long file.
+_PARTS = 3
 
 
 class Kind:
@@ -305,9 +309,47 @@ def client_context():
     return context
 
 
-def main():
-    """What every test file does when it is run."""
-    unittest.main(verbosity=int(os.environ.get("PREFORKD_TEST_VERBOSITY", "1")))
+class _Part(unittest.TestLoader):
+    """Every so many-th class of a file."""
+
+    def __init__(self, number, parts):
+        """number: from 0 to parts - 1."""
+        super().__init__()
+        self._number = number
+        self._parts = parts
+
+    def loadTestsFromModule(self, module, *args, **kwargs):
+        """As unittest's."""
+        names = sorted(name for name, value in vars(module).items()
+                       if isinstance(value, type) and issubclass(value, unittest.TestCase))
+        return unittest.TestSuite(
+            self.loadTestsFromTestCase(getattr(module, name))
+            for name in names[self._number::self._parts])
+
+
+def _in_parts(path):
+    """Runs the parts of a file beside each other: most of their time they wait for deadlines."""
+    outputs = [tempfile.TemporaryFile() for _ in range(_PARTS)]
+    parts = [subprocess.Popen([sys.executable, "-B", path],
+                              env=dict(os.environ, PREFORKD_TEST_PART=str(number)),
+                              stdout=output, stderr=subprocess.STDOUT)
+             for number, output in enumerate(outputs)]
+    results = [part.wait() for part in parts]
+    for output in outputs:
+        output.seek(0)
+        sys.stderr.write(output.read().decode("utf-8", "replace"))
+        output.close()
+    sys.exit(max(1 if result else 0 for result in results))
+
+
+def main(parts=False):
+    """What every test file does when it is run; in parts when nobody asks for single tests."""
+    number = os.environ.get("PREFORKD_TEST_PART")
+    if parts and number is None and len(sys.argv) == 1:
+        _in_parts(sys.argv[0])
+    loader = unittest.defaultTestLoader if number is None else _Part(int(number), _PARTS)
+    unittest.main(verbosity=int(os.environ.get("PREFORKD_TEST_VERBOSITY", "1")),
+                  testLoader=loader)
 
 
 __all__ = ["Background", "Case", "Client", "KINDS", "Kind", "Load", "certificate",

@@ -299,4 +299,4 @@ class Early(Case):
 
 
 if __name__ == "__main__":
-    main()
+    main(parts=True)

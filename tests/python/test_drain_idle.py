@@ -370,4 +370,4 @@ class Together(Case):
 
 
 if __name__ == "__main__":
-    main()
+    main(parts=True)

@@ -142,4 +142,4 @@ class Reports(Case):
 
 
 if __name__ == "__main__":
-    main()
+    main(parts=True)

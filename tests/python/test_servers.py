@@ -214,4 +214,4 @@ class Path(Case):
 
 
 if __name__ == "__main__":
-    main()
+    main(parts=True)

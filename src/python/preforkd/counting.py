@@ -6,8 +6,9 @@ microsecond: they take no lock, since what they do to shared state is atomic in 
 system call but for the first change after a quiet moment (which wakes the channel's thread) and for
 the request that reaches the limit. The channel's thread sends what changed, after INTERVAL at the
 earliest, and less and less often while requests keep coming: each of its turns takes the
-interpreter's lock twice, from threads that want it for requests. A change is never lost: a request moves a count before it looks whether the thread is
-awake; the thread says that it sleeps before it looks at the counts a last time.
+interpreter's lock twice, from threads that want it for requests. A change is never lost: a request
+moves a count before it looks whether the thread is awake; the thread says that it sleeps before it
+looks at the counts a last time.
 """
 
 import itertools
