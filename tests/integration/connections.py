@@ -2,10 +2,12 @@
 """Connections one by one, and what the tests of sockets share."""
 
 import collections
+import os
 import select
 import socket
 
 import harness
+from harness import wait_until
 
 QUEUED = 50
 REQUEST = b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -56,21 +58,33 @@ class Case(harness.Case):
 
     def serve(self, balance, workers, **kw):
         """A master with stdlib workers, one request at a time each, unless kw says otherwise."""
-        settings = dict(balance=balance, workers=workers, threads=1, graceful_timeout="20s")
+        settings = dict(balance=balance, workers=workers, threads=1,
+                        graceful_timeout="%ds" % harness.stretched(20))
         settings.update(kw)
         p = self.preforkd(**settings)
         p.wait_ready(workers)
         return p
 
-    def occupy(self, p, workers, path="/sleep?1"):
-        """Requests that keep all threads busy."""
+    def occupy(self, p, workers):
+        """Requests that keep all workers busy, one request at a time each, until release()."""
+        self.release(p, False)
         busy = []
-        for _ in range(workers * 10):
-            busy.append(ask(p.address(), path))
-            if sum(w["in_flight"] for w in p.workers()) >= workers:
-                break
+        for _ in range(workers * 20):
+            busy.append(ask(p.address(), "/gate?" + p.path("gate")))
+            # Where there is a queue for each worker it may wait behind another one.
             select.select([], [], [], 0.05)
+            if sum(w["in_flight"] for w in p.workers()) >= workers:
+                return busy
+        wait_until(lambda: sum(w["in_flight"] for w in p.workers()) >= workers,
+                   what="%d busy workers" % workers)
         return busy
+
+    def release(self, p, go=True):
+        """The busy workers get on, if nothing else keeps them."""
+        if go:
+            p.write("gate", "")
+        elif os.path.exists(p.path("gate")):
+            os.unlink(p.path("gate"))
 
     def check(self, connections):
         """All of them have got their answers."""

@@ -19,9 +19,11 @@ class Stop(Case):
     def stop_with_queue(self, balance, listen, delay=0, **kw):
         """All workers are busy, QUEUED connections wait, and the service is told to stop."""
         p = self.serve(balance, 2, listen=listen, stop_delay=delay, **kw)
-        busy = self.occupy(p, 2, "/sleep?2")
+        busy = self.occupy(p, 2)
         waiting = [ask(p.address()) for _ in range(QUEUED)]
         p.signal(signal.SIGTERM)
+        p.wait_log("stopping: workers finish what they have")
+        self.release(p)
         self.check(busy + waiting)
         self.assertEqual(p.wait(), 0)
 
@@ -125,13 +127,20 @@ class Scale(Case):
         """With sync workers."""
         return super().serve(*args, **dict(dict(worker_class="sync", threads=None), **kw))
 
+    def wait_draining(self, p, number):
+        """Until so many workers have been told to leave."""
+        p.wait_status(lambda s: [w["state"] for w in s["workers"]].count("draining") >= number,
+                      what="%d draining workers" % number)
+
     def test_queue_of_a_slot_that_goes(self):
         """What waits in its lane is served by it before it leaves."""
         p = self.serve("per-slot", 4)
-        busy = self.occupy(p, 4, "/sleep?2")
+        busy = self.occupy(p, 4)
         waiting = [ask(p.address()) for _ in range(QUEUED)]
         done = threading.Thread(target=p.ctl, args=("scale", "1"))
         done.start()
+        self.wait_draining(p, 3)
+        self.release(p)
         self.check(busy + waiting)
         done.join()
         p.wait_ready(1)
@@ -143,11 +152,13 @@ class Scale(Case):
         for balance in ("shared", "per-slot"):
             both = ["127.0.0.1:%d" % port for port in ports]
             p = self.serve(balance, 2, listen=both)
-            busy = self.occupy(p, 2, "/sleep?2")
+            busy = self.occupy(p, 2)
             waiting = [ask(("127.0.0.1", ports[1])) for _ in range(QUEUED)]
             p.write_ini(listen=both[:1])
             done = threading.Thread(target=p.ctl, args=("reload",))
             done.start()
+            p.wait_log("generation 2 is good and current")
+            self.release(p)
             self.check(busy + waiting)
             done.join()
             p.wait_log("no longer listening on " + both[1])
@@ -160,19 +171,23 @@ class Scale(Case):
         p = self.serve("per-slot", 2)
         p.ctl("scale", "12")
         p.wait_ready(12)
-        busy = self.occupy(p, 12, "/sleep?3")
+        busy = self.occupy(p, 12)
         self.assertEqual(p.ctl("--no-wait", "scale", "1")[0], 0)
+        self.wait_draining(p, 11)
+        self.release(p)
         self.check(busy)
 
     def test_nobody_is_left(self):
         """The only ready worker dies while others finish: new ones wait for its successor."""
         p = self.serve("per-slot", 4)
-        busy = self.occupy(p, 4, "/sleep?3")
+        busy = self.occupy(p, 4)
         p.ctl("--no-wait", "scale", "1")
         p.wait_status(lambda s: [w["state"] for w in s["workers"]].count("ready") == 1)
         harness.kill(p.pids()[0], signal.SIGKILL)
         wait_until(lambda: not p.pids() or len(p.pids()) == 1)
-        self.check([ask(p.address()) for _ in range(30)])
+        waiting = [ask(p.address()) for _ in range(30)]
+        self.release(p)
+        self.check(waiting)
         for sock in busy:
             sock.close()
 

@@ -4,6 +4,7 @@
     /            hello                     /pid        the worker's pid
     /env         environment as JSON       /info       cwd, sys.path, ids, umask, limits, pid
     /sleep?S     blocks S seconds          /big?N      N bytes
+    /gate?PATH   blocks until it exists
     /leak?MIB    keeps so much memory      /leakfds?N  keeps N descriptors open
     /leakas?MIB  reserves address space    /childleak?MIB  a child process keeps the memory
     /hang        never answers, in Python  /spin       never answers and never sleeps
@@ -209,12 +210,20 @@ def _sleep(seconds):
     return "slept"
 
 
+def _gate(path):
+    """Blocks until the file exists."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "open"
+
+
 ACTIONS = {
     "/": lambda q: "hello",
     "/pid": lambda q: str(os.getpid()),
     "/env": lambda q: json.dumps(dict(os.environ)),
     "/info": _info,
     "/sleep": _sleep,
+    "/gate": _gate,
     "/big": lambda q: "x" * int(q),
     "/leak": _leak,
     "/leakfds": _leak_fds,
