@@ -87,10 +87,12 @@ START_TEST(dealt_to_live_lanes)
 	bool live[9];
 
 	fill(8);
-	/* each of the 512 sets of nine lanes, of which there are eight */
-	for (unsigned i = 0; i < ARRAY_LEN(live); i++)
-		live[i] = (_i >> i & 1) != 0;
-	check_shares(live, ARRAY_LEN(live));
+	/* the 512 sets of nine lanes, of which there are eight */
+	for (unsigned set = 0; set < 1u << ARRAY_LEN(live); set++) {
+		for (unsigned i = 0; i < ARRAY_LEN(live); i++)
+			live[i] = (set >> i & 1) != 0;
+		check_shares(live, ARRAY_LEN(live));
+	}
 }
 END_TEST
 
@@ -203,7 +205,7 @@ main(void)
 	SRunner *sr;
 	int failed;
 
-	tcase_add_loop_test(tc, dealt_to_live_lanes, 0, 512);
+	tcase_add_test(tc, dealt_to_live_lanes);
 	tcase_add_test(tc, fewer_are_known_to_live_than_there_are);
 	tcase_add_loop_test(tc, chosen, 0, ARRAY_LEN(choices));
 	tcase_add_test(tc, nothing_to_steer);
