@@ -286,6 +286,41 @@ class Sockets(unittest.TestCase):
         self.assertRaises(errors.BootError, listeners.adopt, [read])
 
 
+class Telling(unittest.TestCase):
+    """Counts that two threads send."""
+
+    def test_order(self):
+        """What was read first is sent first: the master takes a count that shrinks for a fault."""
+        master, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(master.close)
+        told = agent.Agent(channel.Channel(worker.detach()))
+        waiting, go_on = threading.Event(), threading.Event()
+
+        def slow_message():
+            """Read, and not sent yet."""
+            text = native()
+            waiting.set()
+            go_on.wait(10)
+            return text
+
+        native, told.counter.message = told.counter.message, slow_message
+        told.counter.end(told.counter.begin())
+        first = threading.Thread(target=told._send_counts)
+        first.start()
+        self.assertTrue(waiting.wait(10))
+        told.counter.message = native
+        told.counter.end(told.counter.begin())
+        second = threading.Thread(target=told._flush)
+        second.start()
+        # Long enough for whoever does not wait; who waits has told nothing until then.
+        second.join(0.2)
+        go_on.set()
+        first.join(10)
+        second.join(10)
+        counts = [channel.parse(master.recv(4096))["REQUESTS"] for _ in range(2)]
+        self.assertEqual(counts, ["1", "2"])
+
+
 class Farewells(unittest.TestCase):
     """Which connections a drain closes, and when."""
 

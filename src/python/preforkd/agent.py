@@ -8,7 +8,7 @@ by beat().
 
 import os
 import sys
-from _thread import start_new_thread
+from _thread import allocate_lock, start_new_thread
 from time import monotonic, sleep as real_sleep
 
 from . import report, signals
@@ -45,6 +45,7 @@ class Agent:
         """Starts nothing yet."""
         self.channel = channel
         self.counter = Counter(channel.wake, self._send_counts)
+        self._telling = allocate_lock()     # counts are sent in the order in which they were read
         self.settings = None
         self.server = None          # servers.base.Server
         self.loop = None            # asyncio loop, for the report
@@ -81,6 +82,7 @@ class Agent:
 
     def _after_fork_in_child(self):
         """A child that the application forked is no worker."""
+        self._telling = allocate_lock()
         self.channel.after_fork_in_child()
         self.counter.after_fork_in_child()
         self._gone = True
@@ -202,9 +204,7 @@ class Agent:
         """The server has ended: the last counts must not stay behind."""
         if self.draining:
             self.stopped_accepting()
-        message = self.counter.take_change()
-        if message is not None:
-            self.channel.send(message, True)
+        self._tell(self.counter.take_change, True)
 
     def end_within(self, seconds):
         """The process is ending by itself, and has this long for its exit handlers."""
@@ -244,14 +244,18 @@ class Agent:
     def _flush(self):
         """Sends the counts when they changed; called at most once per interval by design."""
         if self.counter.is_awake():
-            message = self.counter.take_change()
-            if message is not None and not self.channel.send(message):
-                self.counter.not_sent()
+            self._tell(self.counter.take_change)
 
     def _send_counts(self):
-        """The limit is reached: tells it at once."""
-        if not self.channel.send(self.counter.message()):
-            self.counter.not_sent()
+        """The limit is reached: tells it at once, from the thread of a request."""
+        self._tell(self.counter.message)
+
+    def _tell(self, read, wait=False):
+        """Sends what read() says of the counts, if anything. Any thread, but no signal handler."""
+        with self._telling:
+            message = read()
+            if message is not None and not self.channel.send(message, wait):
+                self.counter.not_sent()
 
     def _handle(self, message):
         """One datagram of the master; unknown keys are ignored."""
