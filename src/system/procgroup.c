@@ -124,6 +124,32 @@ procmem_groups(const pid_t *leaders, size_t n, struct procmem_sample *sum,
 	return r;
 }
 
+int
+procmem_group_rollup(pid_t leader, struct procmem_rollup *sum)
+{
+	CLEANUP(close_dir) DIR *dir = opendir(procmem_root);
+	struct proctext_stat s = {0};
+	int r;
+
+	if (!dir)
+		return -errno;
+	while ((r = next_process(dir, &s)) > 0) {
+		struct procmem m = PROCMEM_NONE;
+		struct procmem_rollup one;
+
+		if (s.pgrp != leader || s.pid == leader || procmem_open(&m, s.pid) < 0)
+			continue;
+		if (procmem_read_rollup(&m, &one) == 0) {
+			sum->rss_bytes += one.rss_bytes;
+			sum->pss_bytes += one.pss_bytes;
+			sum->uss_bytes += one.uss_bytes;
+			sum->swap_bytes += one.swap_bytes;
+		}
+		procmem_close(&m);
+	}
+	return r;
+}
+
 /* Whether one epoll descriptor watches the inode. */
 static int
 fdinfo_has_inode(int fd, ino_t inode)

@@ -5,6 +5,9 @@
  * memory taken, and the number cannot be another process's, since the
  * descriptor belongs to the one it was opened for. A process without an address
  * space (a zombie) counts as gone.
+ *
+ * A descriptor of smaps_rollup belongs to the address space that the process had when it was
+ * opened: after an exec it finds nobody there any more, and another one has to be opened.
  */
 #include "system/procmem.h"
 #include "system/proctext.h"
@@ -16,6 +19,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+
+#define KB_MAX (UINT64_MAX / 1024)
 
 const char *procmem_root = "/proc";
 
@@ -39,7 +44,7 @@ open_of_pid(pid_t pid, const char *name, int flags)
 int
 procmem_open(struct procmem *m, pid_t pid)
 {
-	struct procmem opened = { .pid = pid };
+	struct procmem opened = { .rollup_fd = -1, .pid = pid };
 	struct procmem_sample sample;
 	int r;
 
@@ -87,9 +92,66 @@ procmem_read(struct procmem *m, struct procmem_sample *ret)
 	return 0;
 }
 
+static int
+rollup_from_fd(int fd, struct procmem_rollup *ret)
+{
+	struct proctext_rollup t;
+	char text[4096];
+	uint64_t sum;
+	ssize_t n;
+
+	do {
+		n = pread(fd, text, sizeof(text), 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (n == 0)
+		return -ESRCH;
+	if (proctext_rollup(text, (size_t)n, &t) < 0)
+		return -EBADMSG;
+	if (t.rss_kb > KB_MAX || t.pss_kb > KB_MAX || t.swap_kb > KB_MAX ||
+	    __builtin_add_overflow(t.private_clean_kb, t.private_dirty_kb, &sum) ||
+	    __builtin_add_overflow(sum, t.private_hugetlb_kb, &sum) || sum > KB_MAX)
+		return -EBADMSG;
+	*ret = (struct procmem_rollup){
+		.rss_bytes = t.rss_kb * 1024,
+		.pss_bytes = t.pss_kb * 1024,
+		.uss_bytes = sum * 1024,
+		.swap_bytes = t.swap_kb * 1024,
+	};
+	return 0;
+}
+
+int
+procmem_read_rollup(struct procmem *m, struct procmem_rollup *ret)
+{
+	struct procmem_sample sample;
+	int r;
+
+	if (m->rollup_fd >= 0) {
+		r = rollup_from_fd(m->rollup_fd, ret);
+		if (r != -ESRCH)
+			return r;
+		base_close_p(&m->rollup_fd);
+	}
+	/* statm sees to it that the pid is still this process */
+	r = procmem_read(m, &sample);
+	if (r < 0)
+		return r;
+	m->rollup_fd = open_of_pid(m->pid, "smaps_rollup", 0);
+	if (m->rollup_fd >= 0)
+		return rollup_from_fd(m->rollup_fd, ret);
+	r = m->rollup_fd;
+	m->rollup_fd = -1;
+	if (r == -EPERM)
+		return -EACCES;
+	return r == -ESRCH && procmem_read(m, &sample) == 0 ? -ENOTSUP : r;
+}
+
 void
 procmem_close(struct procmem *m)
 {
+	base_close_p(&m->rollup_fd);
 	base_close_p(&m->statm_fd);
 	m->pid = 0;
 }

@@ -12,6 +12,7 @@ extern const char *procmem_root;	/* "/proc" */
 
 struct procmem {
 	int statm_fd;		/* kept open; -1 */
+	int rollup_fd;		/* kept open once it was needed; -1 */
 	pid_t pid;
 };
 
@@ -20,12 +21,25 @@ struct procmem_sample {
 	uint64_t as_bytes;
 };
 
-#define PROCMEM_NONE ((struct procmem){ .statm_fd = -1 })
+/* What smaps_rollup tells: how much of the memory is shared, and how much would come back. */
+struct procmem_rollup {
+	uint64_t rss_bytes;
+	uint64_t pss_bytes;	/* a page that n processes map counts 1/n */
+	uint64_t uss_bytes;	/* of this process alone, with huge pages of its own */
+	uint64_t swap_bytes;
+};
+
+#define PROCMEM_NONE ((struct procmem){ .statm_fd = -1, .rollup_fd = -1 })
 
 /* Opens /proc/PID/statm of a living child that has exec'd. 0 or negative errno. */
 int procmem_open(struct procmem *m, pid_t pid);
 /* -ESRCH when the process is gone. */
 int procmem_read(struct procmem *m, struct procmem_sample *ret);
+/* Walks all page tables of the process (7 ms per GB) and takes the lock of its memory map, for
+ * reading. Only for a process that procmem_open() succeeded with. -EACCES: another user's, or
+ * one that may not be dumped, and this process lacks CAP_SYS_PTRACE. -ENOTSUP: the kernel has no
+ * smaps_rollup. -ESRCH when the process is gone. */
+int procmem_read_rollup(struct procmem *m, struct procmem_rollup *ret);
 void procmem_close(struct procmem *m);
 
 /* Number of open descriptors of a process (entries of /proc/PID/fd). -EACCES when this
@@ -37,6 +51,10 @@ int procmem_count_fds(pid_t pid, uint64_t *ret);
  * itself; n_members[i] their number. 0 or negative errno. */
 int procmem_groups(const pid_t *leaders, size_t n, struct procmem_sample *sum,
     unsigned *n_members);
+
+/* Adds the smaps_rollup of all members of the leader's group but the leader itself; walks over
+ * /proc. Those that may not be read are left out. 0 or negative errno. */
+int procmem_group_rollup(pid_t leader, struct procmem_rollup *sum);
 
 /* Whether a process of the group of `leader` waits on a socket with this inode number with
  * epoll (/proc/PID/fdinfo): 1, 0, or negative errno (-EACCES). */

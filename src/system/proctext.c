@@ -160,6 +160,58 @@ proctext_stat(const char *text, size_t len, struct proctext_stat *ret)
 	return 0;
 }
 
+/* "  228 kB" up to the end of a line that is complete. */
+static bool
+take_kb(struct cursor *c, uint64_t *ret)
+{
+	uint64_t v;
+
+	if (!take_field(c, &v))
+		return false;
+	skip_blanks(c);
+	if (!take_word(c, "kB") || c->at != c->end)
+		return false;
+	*ret = v;
+	return true;
+}
+
+int
+proctext_rollup(const char *text, size_t len, struct proctext_rollup *ret)
+{
+	struct proctext_rollup found = {0};
+	const struct {
+		const char *key;
+		uint64_t *to;
+		bool may_lack;
+	} fields[] = {
+		{ "Rss:", &found.rss_kb, false },
+		{ "Pss:", &found.pss_kb, false },
+		{ "Private_Clean:", &found.private_clean_kb, false },
+		{ "Private_Dirty:", &found.private_dirty_kb, false },
+		{ "Private_Hugetlb:", &found.private_hugetlb_kb, true },
+		{ "Swap:", &found.swap_kb, false },
+	};
+	struct cursor c = CURSOR(text, len), line;
+	unsigned seen = 0;
+
+	/* "12 k" is a text that was cut, and so is "12 kB" without an end of its line */
+	while (take_line(&c, &line)) {
+		for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+			if (!take_word(&line, fields[i].key))
+				continue;
+			if (line.end == text + len || !take_kb(&line, fields[i].to))
+				return -EBADMSG;
+			seen |= 1u << i;
+			break;
+		}
+	}
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+		if (!fields[i].may_lack && (seen & 1u << i) == 0)
+			return -EBADMSG;
+	*ret = found;
+	return 0;
+}
+
 int
 proctext_epoll_line(const char *line, size_t len, uint64_t *ret_ino)
 {

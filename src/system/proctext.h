@@ -21,11 +21,25 @@ struct proctext_stat {
 	uint64_t rss_pages;
 };
 
+/* Sizes of /proc/PID/smaps_rollup in kB, as the kernel writes them. */
+struct proctext_rollup {
+	uint64_t rss_kb;
+	uint64_t pss_kb;
+	uint64_t private_clean_kb;
+	uint64_t private_dirty_kb;
+	uint64_t private_hugetlb_kb;	/* not in rss_kb */
+	uint64_t swap_kb;
+};
+
 /* /proc/PID/statm: size and resident size in pages. */
 int proctext_statm(const char *text, size_t len, uint64_t *ret_size, uint64_t *ret_resident);
 
 /* /proc/PID/stat. The command may hold blanks, parentheses and newlines. */
 int proctext_stat(const char *text, size_t len, struct proctext_stat *ret);
+
+/* /proc/PID/smaps_rollup: lines "Pss:  228 kB" behind one with the range of addresses. All
+ * fields have to be there, Private_Hugetlb excepted. */
+int proctext_rollup(const char *text, size_t len, struct proctext_rollup *ret);
 
 /* One line of an epoll descriptor's fdinfo: "tfd: 5 events: 19 data: 5 pos:0 ino:1f2a
  * sdev:8". Other lines are -EBADMSG. */

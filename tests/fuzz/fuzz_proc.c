@@ -35,6 +35,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_FREE char *text = NULL;
 	struct proctext_stat stat;
+	struct proctext_rollup rollup;
 	uint64_t a = 0, b = 0;
 	size_t len;
 
@@ -52,6 +53,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 's':
 		if (proctext_stat(text, len, &stat) == 0)
 			assert(stat.pid >= 0 && stat.ppid >= 0 && stat.pgrp >= 0);
+		break;
+	case 'r':
+		if (proctext_rollup(text, len, &rollup) == 0)
+			assert(memmem(text, len, "Swap:", 5) && memchr(text, '\n', len));
 		break;
 	case 'e':
 		proctext_epoll_line(text, len, &a);
