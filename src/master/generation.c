@@ -32,6 +32,7 @@ policy_from_settings(const struct settings *s, struct gov_policy *p)
 		.samples = s->memory_samples,
 		.limit = {
 			[GM_RSS] = s->reload_on_rss_bytes,
+			[GM_USS] = s->reload_on_uss_bytes,
 			[GM_AS] = s->reload_on_as_bytes,
 			[GM_FDS] = s->reload_on_fds,
 		},

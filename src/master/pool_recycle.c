@@ -34,6 +34,10 @@ describe(const struct worker *w, enum reason reason, char *dst, size_t len)
 		value_human_size(w->gov.value[GM_RSS], a, sizeof a);
 		value_human_size(s->reload_on_rss_bytes, b, sizeof b);
 		break;
+	case REASON_USS:
+		value_human_size(w->gov.value[GM_USS], a, sizeof a);
+		value_human_size(s->reload_on_uss_bytes, b, sizeof b);
+		break;
 	case REASON_AS:
 		value_human_size(w->gov.value[GM_AS], a, sizeof a);
 		value_human_size(s->reload_on_as_bytes, b, sizeof b);
@@ -89,8 +93,8 @@ enum reason
 pool_drain_reason(const struct worker *old)
 {
 	static const enum reason order[] = {
-		REASON_RSS, REASON_AS, REASON_FDS, REASON_REQUEST, REASON_MAX_REQUESTS,
-		REASON_MAX_LIFETIME, REASON_RELOAD, REASON_SCALE,
+		REASON_RSS, REASON_USS, REASON_AS, REASON_FDS, REASON_REQUEST,
+		REASON_MAX_REQUESTS, REASON_MAX_LIFETIME, REASON_RELOAD, REASON_SCALE,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(order); i++)

@@ -170,6 +170,7 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 	if (walked || policy->limit[GM_FDS] != 0)
 		count_fds(w);
 	value[GM_RSS] = s.rss_bytes + w->group.rss_bytes;
+	value[GM_USS] = GOV_UNKNOWN;
 	value[GM_AS] = s.as_bytes + w->group.as_bytes;
 	value[GM_FDS] = w->fds;
 	w->next_sample_ms = now + next_interval(w);

@@ -9,16 +9,16 @@
 
 #define BIT(r) (1u << (r))
 
+#define MEMORY_REASONS \
+	(BIT(REASON_RSS) | BIT(REASON_USS) | BIT(REASON_AS) | BIT(REASON_FDS))
 #define LIMIT_REASONS \
-	(BIT(REASON_MAX_REQUESTS) | BIT(REASON_MAX_LIFETIME) | BIT(REASON_RSS) \
-	| BIT(REASON_AS) | BIT(REASON_FDS))
-#define MEMORY_REASONS (BIT(REASON_RSS) | BIT(REASON_AS) | BIT(REASON_FDS))
+	(BIT(REASON_MAX_REQUESTS) | BIT(REASON_MAX_LIFETIME) | MEMORY_REASONS)
 /* Too young a worker is spared for these only: a memory limit protects the host. */
 #define AGE_GUARDED (BIT(REASON_MAX_REQUESTS) | BIT(REASON_MAX_LIFETIME))
 
 /* Most urgent first. */
 static const enum reason ranks[] = {
-	REASON_RSS, REASON_AS, REASON_FDS, REASON_REQUEST, REASON_MAX_REQUESTS,
+	REASON_RSS, REASON_USS, REASON_AS, REASON_FDS, REASON_REQUEST, REASON_MAX_REQUESTS,
 	REASON_MAX_LIFETIME, REASON_RELOAD,
 };
 
@@ -26,7 +26,8 @@ enum reason
 gov_metric_reason(enum gov_metric m)
 {
 	static const enum reason of[] = {
-		[GM_RSS] = REASON_RSS, [GM_AS] = REASON_AS, [GM_FDS] = REASON_FDS,
+		[GM_RSS] = REASON_RSS, [GM_USS] = REASON_USS, [GM_AS] = REASON_AS,
+		[GM_FDS] = REASON_FDS,
 	};
 	_Static_assert(ARRAY_LEN(of) == GM_N, "a reason for each metric");
 
@@ -111,29 +112,32 @@ gained_little(const struct gov_policy *p, const struct gov_worker *w, unsigned m
 
 	if (was == 0 || w->value[m] <= was - was / 100 * GOV_POOR_PERCENT)
 		return false;
-	return !early || (w->over[m] > 1 && is_flat(p, w, m, now_ms));
+	return !early || (w->over[m] > 1 && now_ms > w->over_ms[m] && is_flat(p, w, m, now_ms));
 }
 
-/* Has the replacement of a large worker brought anything? Asked once in a worker's life,
- * when it has served for a while or is over the limit again. */
+/* Has the replacement of a large worker brought anything? Asked once in a worker's life for
+ * each metric, when it has served for a while or is over the limit again, and by a value of
+ * that moment: one from its start would always look like a gain. */
 static void
 judge_gain(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
-    uint64_t now_ms)
+    const uint64_t value[GM_N], uint64_t now_ms)
 {
 	uint64_t settle = MAX_OF(p->min_lifetime_ms, GOV_SETTLE_MIN_MS);
 	bool early = now_ms - w->ready_ms < settle, over = false;
 
-	if (w->settled || w->ready_ms == 0)
+	if (w->ready_ms == 0)
 		return;
 	for (unsigned m = 0; m < GM_N; m++)
 		over = over || (w->over[m] >= MAX_OF(p->samples, (uint64_t)2) &&
 		    now_ms > w->over_ms[m]);
 	if (!over && early)
 		return;
-	w->settled = true;
 	for (unsigned m = 0; m < GM_N; m++) {
 		struct gov_meter *meter = &g->meter[m];
 
+		if (w->settled[m] || value[m] == GOV_UNKNOWN)
+			continue;
+		w->settled[m] = true;
 		if (gained_little(p, w, m, early, now_ms)) {
 			meter->poor++;
 			meter->settled_value = w->value[m];
@@ -161,6 +165,8 @@ governor_sample(struct governor *g, const struct gov_policy *p, struct gov_worke
 	for (unsigned m = 0; m < GM_N; m++) {
 		struct gov_meter *meter = &g->meter[m];
 
+		if (value[m] == GOV_UNKNOWN)
+			continue;
 		w->value[m] = value[m];
 		if (w->state == WS_READY && !w->sampled)
 			meter->fresh[meter->n_fresh++ % GOV_FRESH_N] = value[m];
@@ -173,7 +179,7 @@ governor_sample(struct governor *g, const struct gov_policy *p, struct gov_worke
 	}
 	if (w->state == WS_READY) {
 		w->sampled = true;
-		judge_gain(g, p, w, now_ms);
+		judge_gain(g, p, w, value, now_ms);
 		for (unsigned m = 0; m < GM_N; m++) {
 			futile = judge_futile(g, p, m) || futile;
 			if (w->over[m] == 0 || g->meter[m].futile)
@@ -184,7 +190,7 @@ governor_sample(struct governor *g, const struct gov_policy *p, struct gov_worke
 	}
 	if (ret_futile != NULL)
 		*ret_futile = futile;
-	if (p->evil_rss_bytes != 0 && value[GM_RSS] >= p->evil_rss_bytes)
+	if (p->evil_rss_bytes != 0 && w->value[GM_RSS] >= p->evil_rss_bytes)
 		return REASON_EVIL_RSS;
 	return REASON_NONE;
 }

@@ -27,7 +27,11 @@
 #define GOV_SETTLE_MIN_MS UINT64_C(1000)
 
 /* Things that have a limit and come back to a baseline in a fresh worker. */
-enum gov_metric { GM_RSS, GM_AS, GM_FDS, GM_N };
+enum gov_metric { GM_RSS, GM_USS, GM_AS, GM_FDS, GM_N };
+
+/* The value of a metric that was not measured this time: its count of samples in a row, and
+ * what was decided by it, stay as they are. */
+#define GOV_UNKNOWN UINT64_MAX
 
 enum reason gov_metric_reason(enum gov_metric m);	/* also names its setting */
 
@@ -37,7 +41,7 @@ struct gov_policy {
 	uint64_t min_lifetime_ms;
 	uint64_t max_draining;
 	uint64_t samples;		/* in a row over a soft limit */
-	uint64_t limit[GM_N];		/* bytes, bytes, count; 0: off */
+	uint64_t limit[GM_N];		/* bytes, of GM_FDS a count; 0: off */
 	uint64_t evil_rss_bytes;	/* 0: off */
 	bool dry_run;
 };
@@ -53,12 +57,12 @@ struct gov_worker {
 	bool is_surplus;		/* its slot is gone, or it holds a door: no max-draining */
 	uint64_t max_requests;		/* with jitter; 0: off */
 	uint64_t max_lifetime_ms;	/* with jitter; 0: off */
-	uint64_t value[GM_N];
+	uint64_t value[GM_N];		/* the last that was known */
 	unsigned over[GM_N];		/* samples in a row at or over the limit */
 	uint64_t over_value[GM_N];	/* at the first of them */
 	uint64_t over_ms[GM_N];
 	bool sampled;			/* since it became ready */
-	bool settled;			/* its gain was judged */
+	bool settled[GM_N];		/* its gain was judged */
 	uint64_t gain_from[GM_N];	/* value of the one it replaced for that metric; 0 */
 	unsigned due;			/* 1 << enum reason */
 	uint64_t due_ms;		/* since the first of them */

@@ -161,6 +161,7 @@ static const struct {
 	[REASON_MAX_REQUESTS] = { "max-requests", true },
 	[REASON_MAX_LIFETIME] = { "max-worker-lifetime", true },
 	[REASON_RSS] = { "reload-on-rss", true },
+	[REASON_USS] = { "reload-on-uss", true },
 	[REASON_AS] = { "reload-on-as", true },
 	[REASON_FDS] = { "reload-on-fds", true },
 	[REASON_RELOAD] = { "reload", true },

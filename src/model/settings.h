@@ -113,6 +113,7 @@ struct settings {
 
 	/* memory and descriptors */
 	uint64_t reload_on_rss_bytes;
+	uint64_t reload_on_uss_bytes;
 	uint64_t reload_on_as_bytes;
 	uint64_t reload_on_fds;
 	uint64_t evil_reload_on_rss_bytes;

@@ -251,6 +251,9 @@ check_order(struct settings_load *l)
 		{ "reload-on-rss", "evil-reload-on-rss", s->reload_on_rss_bytes,
 		  s->evil_reload_on_rss_bytes, false, "workers would be killed before they are"
 		  " replaced" },
+		{ "reload-on-uss", "evil-reload-on-rss", s->reload_on_uss_bytes,
+		  s->evil_reload_on_rss_bytes, false, "workers would be killed before they are"
+		  " replaced" },
 		{ "reload-on-fds", "limit-nofile", s->reload_on_fds, s->limit_nofile, false,
 		  "a worker would run out of descriptors first" },
 		{ "reload-on-as", "limit-as", s->reload_on_as_bytes, s->limit_as_bytes, false,

@@ -23,7 +23,8 @@ struct sim_worker {
 	struct gov_worker gov;
 	unsigned slot;
 	uint64_t boot_until, drain_until;
-	uint64_t rss, fresh, leak_per_s, requests, rate;
+	uint64_t rss, fresh, shared, leak_per_s, requests, rate;
+	uint64_t measured_at;		/* its private memory; seldom, as in the pool */
 	uint64_t old_serial;		/* of the one it replaces */
 	enum reason reason;
 	bool boot_fails;
@@ -43,9 +44,10 @@ struct sim {
 	struct gov_worker **view;
 	size_t n_slots, n_all;
 	uint64_t serial, last_start, broken_until;
-	uint64_t recycles[REASON_N], crashes;
+	uint64_t recycles[REASON_N], crashes, shared;
 	uint64_t broken_total;
 	bool below_baseline;
+	enum gov_metric limit;		/* the one that is set */
 };
 
 static void __attribute__((noreturn, format(printf, 2, 3)))
@@ -88,7 +90,8 @@ spawn(struct sim *s, unsigned slot, bool is_successor)
 	w->fresh = (s->below_baseline ? 120 : 40) * MB + rnd(s, 20 * MB);
 	w->leak_per_s = rnd(s, 4) == 0 ? rnd(s, 8 * MB) : rnd(s, MB / 64);
 	w->rate = rnd(s, 60);
-	w->rss = w->fresh;
+	w->shared = s->shared;
+	w->rss = w->fresh + w->shared;
 	w->boot_fails = s->now < s->broken_until;
 	s->all[s->n_all++] = w;
 	return w;
@@ -162,7 +165,10 @@ crash(struct sim *s, struct sim_worker *w)
 static void
 live(struct sim *s, struct sim_worker *w)
 {
-	const uint64_t value[GM_N] = { w->rss, 4 * w->rss, 30 };
+	uint64_t uss = w->rss - w->shared;
+	uint64_t value[GM_N] = {
+		[GM_RSS] = w->rss, [GM_USS] = uss, [GM_AS] = 4 * w->rss, [GM_FDS] = 30,
+	};
 
 	switch (w->gov.state) {
 	case WS_STARTING:
@@ -177,8 +183,14 @@ live(struct sim *s, struct sim_worker *w)
 		w->rss += w->leak_per_s * TICK_MS / 1000;
 		w->requests += rnd(s, w->rate + 1);
 		governor_count(&w->gov, w->requests, s->now);
-		if (s->now % 1000 == 0)
+		if (s->now % 1000 == 0) {
+			if (w->measured_at != 0 && s->now - w->measured_at < 10000 &&
+			    uss < 80 * MB)
+				value[GM_USS] = GOV_UNKNOWN;
+			else
+				w->measured_at = s->now;
 			governor_sample(&s->g, &s->p, &w->gov, value, s->now, NULL);
+		}
 		if (rnd(s, 200000) == 0)
 			crash(s, w);
 		return;
@@ -229,7 +241,7 @@ static void
 check(const struct sim *s)
 {
 	uint64_t patience = (s->n_slots + 1) * (BOOT_MAX + s->p.spacing_ms) / s->p.concurrency +
-	    7 * GOV_RANK_MS + s->broken_total * 2 + 2 * GOV_PROBE_MAX_MS;
+	    8 * GOV_RANK_MS + s->broken_total * 2 + 2 * GOV_PROBE_MAX_MS;
 	size_t starting = 0;
 
 	for (size_t i = 0; i < s->n_all; i++) {
@@ -251,6 +263,7 @@ static void
 run(size_t n_slots, uint64_t seed)
 {
 	struct sim s = { .seed = seed, .random = seed * UINT64_C(0x9E3779B97F4A7C15) | 1 };
+	uint64_t of_memory;
 
 	s.n_slots = n_slots;
 	s.slots = calloc(n_slots, sizeof *s.slots);
@@ -262,8 +275,11 @@ run(size_t n_slots, uint64_t seed)
 	s.p = (struct gov_policy){
 		.concurrency = 1 + rnd(&s, 4), .spacing_ms = rnd(&s, 3) * 500,
 		.min_lifetime_ms = 10000, .max_draining = n_slots, .samples = 2,
-		.limit = { [GM_RSS] = 100 * MB },
 	};
+	/* Every third run is one of workers that share most of their memory. */
+	s.shared = seed % 3 == 0 ? 150 * MB : 0;
+	s.limit = s.shared != 0 ? GM_USS : GM_RSS;
+	s.p.limit[s.limit] = 100 * MB;
 	governor_init(&s.g);
 	governor_set_policy(&s.g, &s.p);
 	for (s.now = TICK_MS; s.now < RUN_MS; s.now += TICK_MS) {
@@ -286,10 +302,11 @@ run(size_t n_slots, uint64_t seed)
 		govern(&s);
 		check(&s);
 	}
-	if (s.below_baseline && s.recycles[REASON_RSS] > n_slots)
+	of_memory = s.recycles[gov_metric_reason(s.limit)];
+	if (s.below_baseline && of_memory > n_slots)
 		broken(&s, "a limit below a fresh worker made %llu recycles",
-		    (unsigned long long)s.recycles[REASON_RSS]);
-	if (!s.below_baseline && s.recycles[REASON_RSS] + s.recycles[REASON_MAX_REQUESTS] +
+		    (unsigned long long)of_memory);
+	if (!s.below_baseline && of_memory + s.recycles[REASON_MAX_REQUESTS] +
 	    s.recycles[REASON_MAX_LIFETIME] == 0)
 		broken(&s, "nothing was ever recycled");
 	while (s.n_all > 0)

@@ -44,7 +44,9 @@ next(uint64_t now)
 static bool
 sample(struct gov_worker *x, uint64_t rss, uint64_t now)
 {
-	const uint64_t value[GM_N] = { rss, 3 * rss, 20 };
+	const uint64_t value[GM_N] = {
+		[GM_RSS] = rss, [GM_USS] = rss / 2, [GM_AS] = 3 * rss, [GM_FDS] = 20,
+	};
 	bool futile;
 
 	ck_assert_int_eq(governor_sample(&g, &p, x, value, now, &futile), REASON_NONE);
@@ -163,7 +165,7 @@ END_TEST
 
 START_TEST(test_evil)
 {
-	const uint64_t low[GM_N] = { 499 * MB, 0, 0 }, high[GM_N] = { 500 * MB, 0, 0 };
+	const uint64_t low[GM_N] = { [GM_RSS] = 499 * MB }, high[GM_N] = { [GM_RSS] = 500 * MB };
 
 	p.evil_rss_bytes = 500 * MB;
 	ck_assert_int_eq(governor_sample(&g, &p, &w[0], low, 5, NULL), REASON_NONE);

@@ -236,9 +236,8 @@ END_TEST
 START_TEST(later_keys_are_unknown)
 {
 	static const char *const keys[] = {
-		"preload", "warm-up", "before-fork", "after-fork", "reload-on-uss",
-		"reload-on-pss", "trim-on-rss", "memory-limit", "memory-high", "leak-report",
-		"evil-reload-on-uss",
+		"preload", "warm-up", "before-fork", "after-fork", "reload-on-pss", "trim-on-rss",
+		"memory-limit", "memory-high", "leak-report", "evil-reload-on-uss",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)

@@ -1,0 +1,47 @@
+/*
+ * footprint.h - what of a worker's memory is its own: when it is measured, and what it can be
+ * meanwhile. Pure.
+ *
+ * RSS costs nothing to read but counts shared pages in every worker. What is private (USS) costs
+ * milliseconds of the master and holds a lock of the worker, so it is measured seldom, and
+ * often only when a limit on it may have been reached: it cannot have grown by more than RSS has.
+ */
+#ifndef PREFORKD_FOOTPRINT_H
+#define PREFORKD_FOOTPRINT_H
+
+#include "base/base.h"
+
+#define FOOTPRINT_USUAL_MS  UINT64_C(10000)	/* from one measurement to the next */
+#define FOOTPRINT_LARGE_MS  UINT64_C(60000)	/* of a large worker */
+#define FOOTPRINT_URGENT_MS UINT64_C(100)	/* at the least, whatever may have been reached */
+#define FOOTPRINT_LARGE     (UINT64_C(1) << 30)	/* takes 7 ms and more */
+#define FOOTPRINT_NEAR      80			/* percent of the limit from which on it is near */
+
+/* The last measurement of a worker with its descendants; sizes in bytes. */
+struct footprint {
+	bool known;
+	uint64_t tried_ms;		/* when it was tried last, 0: never */
+	uint64_t rss;			/* at that time, by the cheap way */
+	uint64_t uss;
+	uint64_t pss;
+	uint64_t swap;
+};
+
+enum footprint_need {
+	FOOTPRINT_FRESH,		/* nothing to do */
+	FOOTPRINT_DUE,			/* old; can wait for a moment with time to spare */
+	FOOTPRINT_NEEDED,		/* a decision depends on it */
+};
+
+/* Whether a worker that has `rss` bytes now is to be measured. limit: reload-on-uss in bytes,
+ * 0: none. interval_ms: the pace of the cheap samples. */
+enum footprint_need footprint_need(const struct footprint *f, uint64_t rss, uint64_t limit,
+    uint64_t interval_ms, uint64_t now_ms);
+
+/* The most that can be private by now; rss when nothing is known. */
+uint64_t footprint_most(const struct footprint *f, uint64_t rss);
+
+/* More than half of it is shared for sure. */
+bool footprint_is_mostly_shared(const struct footprint *f, uint64_t rss);
+
+#endif
