@@ -26,6 +26,8 @@ struct writer {
 struct slot_sum {
 	struct view_worker serving;
 	uint64_t rss_bytes;
+	uint64_t uss_bytes;
+	uint64_t pss_bytes;
 	uint64_t in_flight;
 	double oldest_request_s;
 };
@@ -171,6 +173,26 @@ put_governor(const struct writer *w, const json_t *g)
 		    view_count(g, "fresh_rss_bytes"));
 }
 
+static void
+put_memory(const struct writer *w, const json_t *m)
+{
+	static const struct {
+		const char *key, *name, *help;
+	} sums[] = {
+		{ "rss_bytes", "memory_rss_bytes",
+		  "Resident memory of all workers; what is shared counts in each." },
+		{ "pss_bytes", "memory_pss_bytes",
+		  "Memory of all workers; what is shared counts once." },
+		{ "uss_bytes", "memory_uss_bytes", "Memory that only one of them uses." },
+		{ "shared_bytes", "memory_shared_bytes", "The rest of it, which they share." },
+		{ "swap_bytes", "memory_swap_bytes", "Memory of them that was swapped out." },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(sums); i++)
+		if (json_is_integer(json_object_get(m, sums[i].key)))
+			put_gauge(w, sums[i].name, sums[i].help, view_count(m, sums[i].key));
+}
+
 /* Sockets of all workers have no label slot. */
 static void
 put_socket(const struct writer *w, const char *name, const struct view_socket *s, uint64_t value)
@@ -218,19 +240,23 @@ sum_slots(const struct status_view *v, struct slot_sum *sums)
 		if (serves_rather(w, &s->serving))
 			s->serving = *w;
 		s->rss_bytes += w->rss_bytes;
+		s->uss_bytes += w->uss_bytes;
+		s->pss_bytes += w->pss_bytes;
 		s->in_flight += w->in_flight;
 		s->oldest_request_s = MAX_OF(s->oldest_request_s, w->oldest_request_s);
 	}
 	return n;
 }
 
-enum slot_value { SV_RSS, SV_IN_FLIGHT, SV_OLDEST, SV_REQUESTS, SV_MAX_REQUESTS, SV_AGE,
-	SV_GENERATION, SV_FDS, SV_N };
+enum slot_value { SV_RSS, SV_USS, SV_PSS, SV_IN_FLIGHT, SV_OLDEST, SV_REQUESTS,
+	SV_MAX_REQUESTS, SV_AGE, SV_GENERATION, SV_FDS, SV_N };
 
 static const struct {
 	const char *name, *help;
 } slot_families[SV_N] = {
 	[SV_RSS] = { "worker_rss_bytes", "Resident memory of the slot's processes." },
+	[SV_USS] = { "worker_uss_bytes", "Memory that only the slot's processes use." },
+	[SV_PSS] = { "worker_pss_bytes", "The same with their share of what others use as well." },
 	[SV_IN_FLIGHT] = { "worker_in_flight", "Requests that the slot works on." },
 	[SV_OLDEST] = { "worker_oldest_request_seconds", "Age of the oldest one of them." },
 	[SV_REQUESTS] = { "worker_requests", "Requests completed by the worker that serves now." },
@@ -250,6 +276,12 @@ slot_value(const struct slot_sum *s, enum slot_value which, double *ret)
 	case SV_RSS:
 		*ret = (double)s->rss_bytes;
 		return s->rss_bytes > 0;
+	case SV_USS:
+		*ret = (double)s->uss_bytes;
+		return s->uss_bytes > 0;
+	case SV_PSS:
+		*ret = (double)s->pss_bytes;
+		return s->pss_bytes > 0;
 	case SV_IN_FLIGHT:
 		*ret = (double)s->in_flight;
 		return true;
@@ -316,6 +348,7 @@ status_print_metrics(const json_t *status, enum metrics_format format, struct bu
 	put_counters(&w, &v);
 	put_reload(&w, v.last_reload);
 	put_governor(&w, v.governor);
+	put_memory(&w, v.memory);
 	put_sockets(&w, &v);
 	r = put_slots(&w, &v);
 	if (format == METRICS_OPENMETRICS)

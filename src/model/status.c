@@ -82,8 +82,9 @@ worker_to_json(const struct status_worker *w)
 	put(o, "in_flight", count(w->in_flight), &ok);
 	put(o, "oldest_request_seconds", seconds_or_null(w->oldest_request_ms), &ok);
 	put(o, "rss_bytes", count_or_null(w->rss_bytes), &ok);
-	put(o, "uss_bytes", json_null(), &ok);
-	put(o, "pss_bytes", json_null(), &ok);
+	put(o, "uss_bytes", w->footprint_known ? count(w->uss_bytes) : json_null(), &ok);
+	put(o, "pss_bytes", w->footprint_known ? count(w->pss_bytes) : json_null(), &ok);
+	put(o, "swap_bytes", w->footprint_known ? count(w->swap_bytes) : json_null(), &ok);
 	put(o, "as_bytes", count_or_null(w->as_bytes), &ok);
 	put(o, "fds", w->fds_unavailable ? json_null() : count_or_null(w->fds), &ok);
 	put(o, "age_seconds", has_process ? seconds(w->age_ms) : json_null(), &ok);
@@ -114,6 +115,35 @@ workers_to_json(const struct status *s)
 		}
 	}
 	return list;
+}
+
+/* Sums over the workers. In a sum of PSS every page counts once, however many of them map it;
+ * what is in nobody's USS is shared. */
+static json_t *
+memory_to_json(const struct status *s)
+{
+	uint64_t rss = 0, pss = 0, uss = 0, swap = 0;
+	json_t *o = json_object();
+	bool ok = true, known = false;
+
+	for (size_t i = 0; i < s->n_workers; i++) {
+		const struct status_worker *w = &s->workers[i];
+
+		rss += w->rss_bytes;
+		if (!w->footprint_known)
+			continue;
+		known = true;
+		pss += w->pss_bytes;
+		uss += w->uss_bytes;
+		swap += w->swap_bytes;
+	}
+	put(o, "rss_bytes", count_or_null(rss), &ok);
+	put(o, "pss_bytes", known ? count(pss) : json_null(), &ok);
+	put(o, "uss_bytes", known ? count(uss) : json_null(), &ok);
+	put(o, "shared_bytes", known ? count(pss > uss ? pss - uss : 0) : json_null(), &ok);
+	put(o, "swap_bytes", known ? count(swap) : json_null(), &ok);
+	put(o, "unavailable", text_to_json(s->uss_unavailable), &ok);
+	return finished(o, ok);
 }
 
 static json_t *
@@ -256,6 +286,7 @@ status_to_json(const struct status *s)
 	put(o, "sockets", sockets_to_json(s), &ok);
 	put(o, "target_workers", count(s->target_workers), &ok);
 	put(o, "workers", workers_to_json(s), &ok);
+	put(o, "memory", memory_to_json(s), &ok);
 	put(o, "requests_total", count(s->requests_total), &ok);
 	put(o, "recycles", recycles_to_json(s), &ok);
 	put(o, "crashes", count(s->crashes), &ok);

@@ -28,6 +28,10 @@ struct status_worker {
 	uint64_t in_flight;
 	uint64_t oldest_request_ms;	/* age of the oldest, 0: none */
 	uint64_t rss_bytes;		/* with descendants, 0: not read yet */
+	bool footprint_known;		/* the next three */
+	uint64_t uss_bytes;		/* its own */
+	uint64_t pss_bytes;		/* the same with its share of what others map as well */
+	uint64_t swap_bytes;
 	uint64_t as_bytes;
 	uint64_t fds;
 	bool fds_unavailable;
@@ -94,6 +98,7 @@ struct status {
 	uint64_t target_workers;
 	const struct status_worker *workers;
 	size_t n_workers;
+	const char *uss_unavailable;	/* why it is not known of some, NULL: it can be */
 	uint64_t recycles[REASON_N];
 	uint64_t crashes;
 	uint64_t oom_kills;

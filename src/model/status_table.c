@@ -26,8 +26,8 @@
 #define SLOW_S      5.0		/* an older request is worth a note */
 #define NEAR_FULL   0.9		/* of a queue of connections */
 
-enum column { COL_SLOT, COL_PID, COL_STATE, COL_GEN, COL_REQUESTS, COL_BUSY, COL_RSS, COL_AGE,
-	COL_N };
+enum column { COL_SLOT, COL_PID, COL_STATE, COL_GEN, COL_REQUESTS, COL_BUSY, COL_RSS, COL_USS,
+	COL_AGE, COL_N };
 
 static const struct {
 	const char *title;
@@ -40,6 +40,7 @@ static const struct {
 	[COL_REQUESTS] = { "REQUESTS", false },
 	[COL_BUSY] = { "BUSY", false },
 	[COL_RSS] = { "RSS", false },
+	[COL_USS] = { "USS", false },
 	[COL_AGE] = { "AGE", false },
 };
 
@@ -138,6 +139,25 @@ put_item(struct buf *line, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* What there would be less of without the workers, and how much of it they share. */
+static void
+put_memory(const json_t *m, size_t width, struct buf *out)
+{
+	uint64_t pss = view_count(m, "pss_bytes"), swap = view_count(m, "swap_bytes");
+	const char *unavailable = view_text(m, "unavailable");
+	char all[CELL_MAX], own[CELL_MAX], shared[CELL_MAX], swapped[CELL_MAX];
+
+	if (pss > 0)
+		put_line(out, width, "memory: %s in all (PSS), %s private, %s shared%s%s",
+		    human_size(pss, all), human_size(view_count(m, "uss_bytes"), own),
+		    human_size(view_count(m, "shared_bytes"), shared),
+		    swap == 0 ? "" : "; swapped out: ",
+		    swap == 0 ? "" : human_size(swap, swapped));
+	if (unavailable != NULL)
+		put_line(out, width, "memory: what is private (USS) is unavailable: %s",
+		    unavailable);
+}
+
 static void
 put_summary(const struct status_view *v, size_t width, struct buf *out)
 {
@@ -161,6 +181,7 @@ put_summary(const struct status_view *v, size_t width, struct buf *out)
 	    " requests", v->n_ready, v->target_workers,
 	    v->rss_bytes == 0 ? "unknown memory" : human_size(v->rss_bytes, size),
 	    v->requests_total);
+	put_memory(v->memory, width, out);
 
 	json_object_foreach(v->recycles, reason, n)
 		if (json_integer_value(n) > 0)
@@ -308,6 +329,8 @@ make_row(const struct view_worker *w, struct row *row)
 	(void)snprintf(cell[COL_BUSY], CELL_MAX, "%" PRIu64, w->in_flight);
 	if (w->rss_bytes > 0)
 		human_size(w->rss_bytes, cell[COL_RSS]);
+	if (w->uss_bytes > 0)
+		human_size(w->uss_bytes, cell[COL_USS]);
 	if (w->age_s >= 0.0)
 		human_time(w->age_s, cell[COL_AGE]);
 }

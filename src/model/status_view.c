@@ -66,6 +66,8 @@ read_worker(const json_t *o, struct view_worker *w)
 		.in_flight = view_count(o, "in_flight"),
 		.max_requests = view_count(o, "max_requests"),
 		.rss_bytes = view_count(o, "rss_bytes"),
+		.uss_bytes = view_count(o, "uss_bytes"),
+		.pss_bytes = view_count(o, "pss_bytes"),
 		.fds = view_count(o, "fds"),
 		.age_s = view_seconds(o, "age_seconds"),
 		.oldest_request_s = view_seconds(o, "oldest_request_seconds"),
@@ -189,6 +191,7 @@ status_view_read(const json_t *status, struct status_view *ret)
 	v.oom_kills = view_count(status, "oom_kills");
 	v.boot_failures = view_count(status, "boot_failures");
 	v.uptime_s = view_seconds(status, "uptime_seconds");
+	v.memory = json_object_get(status, "memory");
 	v.listen = json_object_get(status, "listen");
 	v.recycles = json_object_get(status, "recycles");
 	v.last_reload = json_object_get(status, "last_reload");

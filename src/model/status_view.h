@@ -22,6 +22,8 @@ struct view_worker {
 	uint64_t in_flight;
 	uint64_t max_requests;
 	uint64_t rss_bytes;
+	uint64_t uss_bytes;
+	uint64_t pss_bytes;
 	uint64_t fds;
 	double age_s;
 	double oldest_request_s;
@@ -55,7 +57,8 @@ struct status_view {
 	uint64_t oom_kills;
 	uint64_t boot_failures;
 	double uptime_s;
-	json_t *listen;		/* these four may be NULL, or of any type */
+	json_t *memory;		/* these five may be NULL, or of any type */
+	json_t *listen;
 	json_t *recycles;
 	json_t *last_reload;
 	json_t *governor;
