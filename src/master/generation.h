@@ -38,6 +38,8 @@ struct generation {
 	char *launcher;			/* path of the launcher's __main__.py */
 	int log_fd;			/* worker-log = FILE, or -1 */
 	bool fds_said;			/* that reload-on-fds cannot work here */
+	bool uss_said;			/* the same of reload-on-uss */
+	bool shared_said;		/* that reload-on-rss counts what is shared */
 };
 
 /* The sockets that systemd passed to this process, kept for all generations. */

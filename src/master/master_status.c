@@ -55,6 +55,10 @@ fill_worker(const struct pool *p, const struct worker *w, uint64_t now, struct s
 		.in_flight = w->in_flight,
 		.oldest_request_ms = since(now, w->oldest_ms),
 		.rss_bytes = alive ? w->own.rss_bytes + w->group.rss_bytes : 0,
+		.footprint_known = alive && w->footprint.known,
+		.uss_bytes = w->footprint.uss,
+		.pss_bytes = w->footprint.pss,
+		.swap_bytes = w->footprint.swap,
 		.as_bytes = alive ? w->own.as_bytes + w->group.as_bytes : 0,
 		.fds = alive ? w->fds : 0,
 		.fds_unavailable = w->fds_unavailable,
@@ -178,8 +182,11 @@ fill(struct master *m, struct status *s, struct status_worker *workers, const ch
 	memcpy(s->recycles, p->recycles, sizeof s->recycles);
 	for (size_t i = 0; i < p->gen->n_listeners; i++)
 		listen[i] = p->gen->listeners[i]->address.text;
-	for (size_t i = 0; i < p->n_all; i++)
+	for (size_t i = 0; i < p->n_all; i++) {
 		fill_worker(p, p->all[i], now, &workers[i]);
+		if (workers[i].pid != 0 && p->all[i]->uss_unavailable != NULL)
+			s->uss_unavailable = p->all[i]->uss_unavailable;
+	}
 	qsort(workers, p->n_all, sizeof *workers, compare_workers);
 	fill_governor(p, now, &s->governor);
 }

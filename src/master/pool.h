@@ -69,6 +69,9 @@ struct pool {
 	ev_timer steering;		/* news of connections are gathered for a moment */
 	ev_timer holding;		/* looks at queues that workers hold the door of */
 	uint64_t next_walk_ms;		/* over process groups */
+	size_t sample_from;		/* in all[]: whose private memory may be measured first */
+	uint64_t measured_us;		/* spent on that in this tick */
+	bool left_out;			/* somebody, for want of time */
 	uint64_t next_check_ms;		/* of the listening sockets */
 	pid_t hook_pids[POOL_HOOKS_MAX];	/* on-worker-exit commands that run */
 	unsigned hooks;
@@ -138,6 +141,15 @@ void pool_sampling_stop(struct pool *p);
 void pool_sample_now(struct pool *p, struct worker *w);
 /* w may be nearer to a limit than when it was sampled last. */
 void pool_sampling_hint(struct pool *p, struct worker *w);
+
+/* pool_memory.c */
+/* A tick begins: there is time for measurements again. */
+void pool_memory_tick(struct pool *p);
+/* Measures the private memory of w, which has `rss` bytes now, when that is due and there is
+ * time for it. True when w->footprint is of this moment. */
+bool pool_measure(struct pool *p, struct worker *w, uint64_t rss, uint64_t now);
+/* Says once in a generation when reload-on-rss would replace w for memory that is shared. */
+void pool_warn_shared(struct worker *w, uint64_t rss);
 
 /* pool_sockets.c */
 /* Which lane of l w accepts from. */

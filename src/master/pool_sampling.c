@@ -57,9 +57,12 @@ is_near_limit(const struct worker *w)
 	const struct gov_policy *policy = &w->gen->policy;
 	uint64_t limit = policy->limit[GM_RSS] != 0 ? policy->limit[GM_RSS]
 	    : policy->evil_rss_bytes;
+	uint64_t rss = w->own.rss_bytes + w->group.rss_bytes;
 
-	return w->group.rss_bytes != 0 && limit != 0 &&
-	    w->own.rss_bytes + w->group.rss_bytes > limit / 10 * 8;
+	if (w->group.rss_bytes == 0)
+		return false;
+	return (limit != 0 && rss > limit / 10 * 8) || (policy->limit[GM_USS] != 0 &&
+	    footprint_most(&w->footprint, rss) > policy->limit[GM_USS] / 10 * 8);
 }
 
 /* Sums of the descendants, for all workers at once. */
@@ -79,8 +82,10 @@ walk(struct pool *p, uint64_t now)
 		for (size_t i = 0; i < p->n_all; i++)
 			leaders[n++] = is_sampled(p->all[i]) ? p->all[i]->pid : 0;
 		if (procmem_groups(leaders, n, sums, members) >= 0)
-			for (size_t i = 0; i < n; i++)
+			for (size_t i = 0; i < n; i++) {
 				p->all[i]->group = sums[i];
+				p->all[i]->members = members[i];
+			}
 	}
 	for (size_t i = 0; i < p->n_all; i++)
 		if (is_near_limit(p->all[i]))
@@ -107,21 +112,29 @@ count_fds(struct worker *w)
 	}
 }
 
+/* What is left of a limit that is set and not reached yet. */
+static uint64_t
+left_of(uint64_t limit, uint64_t value)
+{
+	return limit > value ? limit - value : UINT64_MAX;
+}
+
 /* The time until a busy worker could reach the nearest limit at the fastest. */
 static uint64_t
 next_interval(const struct worker *w)
 {
 	const struct gov_policy *policy = &w->gen->policy;
 	uint64_t usual = w->gen->settings->memory_interval_ms;
-	uint64_t rss = w->own.rss_bytes + w->group.rss_bytes, limit;
+	uint64_t rss = w->own.rss_bytes + w->group.rss_bytes, left;
 
-	limit = policy->limit[GM_RSS];
-	if (limit == 0 || rss >= limit)
-		limit = policy->evil_rss_bytes;
+	left = MIN_OF(left_of(policy->limit[GM_RSS], rss), left_of(policy->evil_rss_bytes, rss));
+	if (w->uss_unavailable == NULL)
+		left = MIN_OF(left, left_of(policy->limit[GM_USS],
+		    footprint_most(&w->footprint, rss)));
 	/* Nobody tells how busy a plain command is. */
-	if (limit == 0 || rss >= limit || (w->gen->has_agent && w->in_flight == 0))
+	if (left == UINT64_MAX || (w->gen->has_agent && w->in_flight == 0))
 		return usual;
-	return MIN_OF(usual, MAX_OF((limit - rss) / BYTES_PER_MS, FLOOR_MS));
+	return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, FLOOR_MS));
 }
 
 static void
@@ -170,13 +183,14 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 	if (walked || policy->limit[GM_FDS] != 0)
 		count_fds(w);
 	value[GM_RSS] = s.rss_bytes + w->group.rss_bytes;
-	value[GM_USS] = GOV_UNKNOWN;
+	value[GM_USS] = pool_measure(p, w, value[GM_RSS], now) ? w->footprint.uss : GOV_UNKNOWN;
 	value[GM_AS] = s.as_bytes + w->group.as_bytes;
 	value[GM_FDS] = w->fds;
 	w->next_sample_ms = now + next_interval(w);
 	hard = governor_sample(&p->governor, policy, &w->gov, value, now, &futile);
 	if (futile)
 		say_futile(p, w);
+	pool_warn_shared(w, value[GM_RSS]);
 	if (w->agent_lost && !w->lost_said) {
 		/* Not at once: one that is about to end closes its channel as well. */
 		w->lost_said = true;
@@ -210,6 +224,7 @@ pool_sampling_hint(struct pool *p, struct worker *w)
 void
 pool_sample_now(struct pool *p, struct worker *w)
 {
+	pool_memory_tick(p);
 	sample(p, w, false, clock_now_ms());
 }
 
@@ -228,8 +243,9 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		pool_check_all_sockets(p);
 	}
 	pool_look_at_queues(p);
-	for (size_t i = 0; i < p->n_all; i++) {
-		struct worker *w = p->all[i];
+	pool_memory_tick(p);
+	for (size_t i = 0, from = p->sample_from; i < p->n_all; i++) {
+		struct worker *w = p->all[(from + i) % p->n_all];
 
 		if (!is_sampled(w))
 			continue;

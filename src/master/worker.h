@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "master/generation.h"
 #include "master/output.h"
+#include "model/footprint.h"
 #include "model/governor.h"
 #include "model/message.h"
 #include "system/procmem.h"
@@ -104,6 +105,9 @@ struct worker {
 	struct procmem mem;
 	struct procmem_sample own;	/* the leader alone */
 	struct procmem_sample group;	/* its descendants */
+	unsigned members;		/* how many these are */
+	struct footprint footprint;	/* of all of them */
+	const char *uss_unavailable;	/* why it cannot be measured, NULL: it can */
 	uint64_t fds;
 	bool fds_unavailable;
 	uint64_t next_sample_ms;

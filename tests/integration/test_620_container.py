@@ -116,12 +116,32 @@ class Container(ContainerCase):
         self.assertEqual([w["fds"] for w in p.status()["workers"]], [None, None])
         self.assertEqual(p.text("/"), "hello")
 
+    def test_private_memory_cannot_be_seen(self):
+        """Without SYS_PTRACE it is null and the status says why; a limit on it is warned of."""
+        p, _ = self.container(user="nobody", reload_on_uss="500M", memory_interval="100ms")
+        p.wait_log(r"WARN.*reload-on-uss has no effect: .*CAP_SYS_PTRACE")
+        status = p.wait_status(lambda s: all(w["rss_bytes"] for w in s["workers"]))
+        for worker in status["workers"]:
+            self.assertEqual([worker[k] for k in ("uss_bytes", "pss_bytes", "swap_bytes")],
+                             [None] * 3)
+        memory = status["memory"]
+        self.assertGreater(memory["rss_bytes"], 4 << 20)
+        self.assertEqual([memory[k] for k in ("uss_bytes", "pss_bytes", "shared_bytes")],
+                         [None] * 3)
+        self.assertIn("CAP_SYS_PTRACE", memory["unavailable"])
+        self.assertRegex(p.ctl("status")[1], r"\nmemory: .*\(USS\) is unavailable: ")
+        self.assertNotIn("preforkd_memory_pss_bytes", p.ctl("metrics")[1])
+        self.assertEqual(p.log().count("reload-on-uss has no effect"), 1)
+
     def test_no_root_at_all(self):
         """A container that runs as an ordinary user."""
         p, master = self.container(AS_NOBODY, reload_on_fds=500, reload_on_rss="2G")
         self.assertEqual(facts(master)["CapPrm"], "0" * 16)
         status = p.wait_status(lambda s: all(w["rss_bytes"] and w["fds"] for w in s["workers"]))
         self.assertTrue(all(w["fds"] for w in status["workers"]), status["workers"])
+        # its own processes are no secret
+        self.assertTrue(all(w["uss_bytes"] for w in status["workers"]), status["workers"])
+        self.assertIsNone(status["memory"]["unavailable"])
         self.assertEqual(p.ctl("recycle", "all")[0], 0)
         self.assertEqual(p.ctl("stop")[0], 0)
         self.assertEqual(p.wait(), 0)

@@ -1,0 +1,135 @@
+/*
+ * pool_memory.c - which worker's private memory is measured in this tick, and what is said of it.
+ *
+ * model/footprint.h says for whom it is due; here the master's time is shared out among them. A
+ * measurement begins only while less than TICK_US are spent, so that a tick takes as much and one
+ * measurement more at the worst; who has to do without goes first in the next tick.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "master/pool.h"
+
+#include "model/values.h"
+#include "system/clock.h"
+#include "system/procmem.h"
+
+#define TICK_US    UINT64_C(2000)
+#define ROUTINE_US UINT64_C(1000)	/* of these for what can wait */
+
+void
+pool_memory_tick(struct pool *p)
+{
+	p->measured_us = 0;
+	p->left_out = false;
+}
+
+static bool
+has_time(struct pool *p, const struct worker *w, uint64_t most_us)
+{
+	if (p->measured_us < most_us)
+		return true;
+	for (size_t i = 0; i < p->n_all && !p->left_out; i++) {
+		if (p->all[i] != w)
+			continue;
+		p->sample_from = i;
+		p->left_out = true;
+	}
+	return false;
+}
+
+/* Why it failed, for those who ask; NULL when that was a matter of the moment. */
+static const char *
+why_unavailable(int r)
+{
+	if (r == -EACCES)
+		return "processes of other users cannot be looked into without CAP_SYS_PTRACE";
+	if (r == -ENOTSUP)
+		return "this kernel has no /proc/PID/smaps_rollup";
+	return NULL;
+}
+
+static void
+note_unavailable(struct worker *w, const char *why)
+{
+	w->footprint.known = false;
+	w->uss_unavailable = why;
+	if (w->gen->policy.limit[GM_USS] == 0 || w->gen->uss_said)
+		return;
+	w->gen->uss_said = true;
+	worker_log(w, LOG_LEVEL_WARN, "reload-on-uss has no effect: %s", why);
+}
+
+static bool
+measure(struct worker *w, uint64_t rss, uint64_t now)
+{
+	struct procmem_rollup sum;
+	const char *why;
+	int r;
+
+	w->footprint.tried_ms = now;
+	r = procmem_read_rollup(&w->mem, &sum);
+	why = why_unavailable(r);
+	if (why != NULL)
+		note_unavailable(w, why);
+	if (r < 0)
+		return false;
+	w->uss_unavailable = NULL;
+	if (w->members > 0)
+		(void)procmem_group_rollup(w->pid, &sum);
+	w->footprint = (struct footprint){
+		.known = true,
+		.tried_ms = now,
+		.rss = rss,
+		.uss = sum.uss_bytes,
+		.pss = sum.pss_bytes,
+		.swap = sum.swap_bytes,
+	};
+	return true;
+}
+
+bool
+pool_measure(struct pool *p, struct worker *w, uint64_t rss, uint64_t now)
+{
+	const struct generation *g = w->gen;
+	uint64_t begun, most_us = ROUTINE_US;
+	bool done;
+
+	/* What it maps now it may give up with an exec. */
+	if (worker_state(w) == WS_STARTING)
+		return false;
+	switch (footprint_need(&w->footprint, rss, g->policy.limit[GM_USS],
+	    g->settings->memory_interval_ms, now)) {
+	case FOOTPRINT_FRESH:
+		return false;
+	case FOOTPRINT_DUE:
+		break;
+	case FOOTPRINT_NEEDED:
+		most_us = TICK_US;
+		break;
+	}
+	if (!has_time(p, w, most_us))
+		return false;
+	begun = clock_now_us();
+	done = measure(w, rss, now);
+	p->measured_us += clock_now_us() - begun;
+	return done;
+}
+
+void
+pool_warn_shared(struct worker *w, uint64_t rss)
+{
+	uint64_t limit = w->gen->policy.limit[GM_RSS];
+	char key[32], shared[32], all[32];
+
+	/* What a worker shares with its own children does come back. */
+	if (limit == 0 || w->gen->shared_said || w->members > 0 ||
+	    rss < limit / 100 * FOOTPRINT_NEAR || !footprint_is_mostly_shared(&w->footprint, rss))
+		return;
+	w->gen->shared_said = true;
+	value_human_size(limit, key, sizeof key);
+	value_human_size(rss - footprint_most(&w->footprint, rss), shared, sizeof shared);
+	value_human_size(rss, all, sizeof all);
+	worker_log(w, LOG_LEVEL_WARN, "reload-on-rss = %s: more than half of this worker's memory "
+	    "(%s of %s) is shared with others and would not come back; reload-on-uss is the better "
+	    "key", key, shared, all);
+}
