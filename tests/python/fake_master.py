@@ -74,80 +74,28 @@ def is_nonblocking(sock):
     return not os.get_blocking(sock.fileno())
 
 
-class Worker:
-    """One launcher and its channel."""
+class Peer:
+    """The master's end of a channel."""
 
-    def __init__(self, app, kind="wsgi", worker_class="auto", listeners=None, env=None,
-                 cwd=APPS, python=None, stderr_pipe=True, slot=1, **settings):
-        """Starts it at once."""
-        self.folder = tempfile.mkdtemp(prefix="preforkd-test-")
-        self.own = listeners is None
-        self.listeners = listeners or [free_tcp()]
-        self.messages = []          # dicts, with "_time"
+    def __init__(self, channel):
+        """Takes the socket over, and reads from it until its end."""
+        self.messages = []          # dicts, with "_time" and "_pid" of the sender
         self.eof = False
         self.reports = {}
-        self._condition = threading.Condition()
-        self.channel, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        values = {"kind": kind, "app": app, "worker_class": worker_class, "beat": 0.2,
-                  "workers": 2, "backlog": BACKLOG, "timeout": 30.0, "graceful_timeout": 10.0,
-                  "title": "preforkd: test worker %d" % slot}
-        values.update(settings)
-        self.settings = values
-        self.real_stderr = open(os.path.join(self.folder, "stderr"), "w+b")
-        self.stdout = open(os.path.join(self.folder, "stdout"), "w+b")
-        self.boot_stderr = open(os.path.join(self.folder, "boot"), "w+b")
-        fds = [sock.fileno() for sock in self.listeners]
-        channel_fd = 3 + len(fds)
-        plan = fds + [child.fileno(), self.real_stderr.fileno()]
-        environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_FILE")
-                   if name in os.environ}
-        environ.update({
-            "LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": ":".join("a" * len(fds)),
-            "PREFORKD_CHANNEL": str(channel_fd), "PREFORKD_SETTINGS": json.dumps(values),
-            "PREFORKD_SLOT": str(slot), "PREFORKD_WORKER_ID": "1", "PREFORKD_GENERATION": "1",
-        })
-        if stderr_pipe:
-            environ["PREFORKD_STDERR"] = str(channel_fd + 1)
-        environ.update(env or {})
-        argv = [python or PYTHON, LAUNCHER, "worker", kind, app]
-        self.pid = self._spawn(argv, environ, plan, cwd)
-        self.started = time.monotonic()
         self.status = None
-        child.close()
+        self.pid = None
+        self.channel = channel
+        self._condition = threading.Condition()
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def _spawn(self, argv, environ, plan, cwd):
-        """fork and exec with the descriptors of plan from 3 on, as the master does."""
-        devnull = os.open(os.devnull, os.O_RDONLY)
-        pid = os.fork()
-        if pid:
-            os.close(devnull)
-            return pid
-        try:
-            os.setpgid(0, 0)
-            os.chdir(cwd)
-            high = [os.dup2(fd, 200 + i) for i, fd in enumerate(plan)]
-            os.dup2(devnull, 0)
-            os.dup2(self.stdout.fileno(), 1)
-            os.dup2(self.boot_stderr.fileno(), 2)
-            for number, fd in enumerate(high):
-                os.dup2(fd, 3 + number, inheritable=True)
-            os.closerange(3 + len(plan), 1024)
-            environ["LISTEN_PID"] = str(os.getpid())
-            for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
-            os.execve(argv[0] if "/" in argv[0] else shutil.which(argv[0]), argv, environ)
-        except BaseException as exc:
-            os.write(2, ("spawn: %r\n" % exc).encode())
-        finally:
-            os._exit(127)
-
     def _read(self):
         """The master's side of the channel."""
+        room = socket.CMSG_SPACE(struct.calcsize("3i"))
         while True:
             try:
-                data = self.channel.recv(8192)
+                data, ancillary, _, _ = self.channel.recvmsg(8192, room)
             except OSError:
                 data = b""
             with self._condition:
@@ -162,10 +110,20 @@ class Worker:
                     message[key] = value
                 assert len(data) <= 4096, "a datagram of %d bytes" % len(data)
                 message["_time"] = time.monotonic()
+                message["_pid"] = struct.unpack("3i", ancillary[0][2])[0] if ancillary else 0
                 if "REPORT" in message:
                     self.reports.setdefault(message["REPORT"], []).append(message)
                 self.messages.append(message)
                 self._condition.notify_all()
+
+    def hang_up(self):
+        """Closes the channel."""
+        try:
+            self.channel.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._reader.join(5)
+        self.channel.close()
 
     # what came
 
@@ -259,6 +217,79 @@ class Worker:
         self.status = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
         return self.status
 
+    def output(self):
+        """Everything that it wrote, for the text of a failure."""
+        return ""
+
+
+class Worker(Peer):
+    """One launcher and its channel."""
+
+    def __init__(self, app, kind="wsgi", worker_class="auto", listeners=None, env=None,
+                 cwd=APPS, python=None, stderr_pipe=True, slot=1, role="worker", **settings):
+        """Starts it at once."""
+        self.folder = tempfile.mkdtemp(prefix="preforkd-test-")
+        self.own = listeners is None
+        self.listeners = listeners or [free_tcp()]
+        channel, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        values = {"kind": kind, "app": app, "worker_class": worker_class, "beat": 0.2,
+                  "workers": 2, "backlog": BACKLOG, "timeout": 30.0, "graceful_timeout": 10.0,
+                  "title": "preforkd: test worker %d" % slot}
+        values.update(settings)
+        self.settings = values
+        self.real_stderr = open(os.path.join(self.folder, "stderr"), "w+b")
+        self.stdout = open(os.path.join(self.folder, "stdout"), "w+b")
+        self.boot_stderr = open(os.path.join(self.folder, "boot"), "w+b")
+        fds = [sock.fileno() for sock in self.listeners] if role == "worker" else []
+        channel_fd = 3 + len(fds)
+        plan = fds + [child.fileno(), self.real_stderr.fileno()]
+        environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_FILE")
+                   if name in os.environ}
+        environ.update({
+            "PREFORKD_CHANNEL": str(channel_fd), "PREFORKD_SETTINGS": json.dumps(values),
+            "PREFORKD_GENERATION": "1",
+        })
+        if role == "worker":
+            environ.update({
+                "LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": ":".join("a" * len(fds)),
+                "PREFORKD_SLOT": str(slot), "PREFORKD_WORKER_ID": "1",
+            })
+        if stderr_pipe:
+            environ["PREFORKD_STDERR"] = str(channel_fd + 1)
+        environ.update(env or {})
+        argv = [python or PYTHON, LAUNCHER, role, kind, app]
+        super().__init__(channel)
+        self.pid = self._spawn(argv, environ, plan, cwd)
+        self.started = time.monotonic()
+        child.close()
+
+    def _spawn(self, argv, environ, plan, cwd):
+        """fork and exec with the descriptors of plan from 3 on, as the master does."""
+        devnull = os.open(os.devnull, os.O_RDONLY)
+        pid = os.fork()
+        if pid:
+            os.close(devnull)
+            return pid
+        try:
+            os.setpgid(0, 0)
+            os.chdir(cwd)
+            high = [os.dup2(fd, 200 + i) for i, fd in enumerate(plan)]
+            os.dup2(devnull, 0)
+            os.dup2(self.stdout.fileno(), 1)
+            os.dup2(self.boot_stderr.fileno(), 2)
+            for number, fd in enumerate(high):
+                os.dup2(fd, 3 + number, inheritable=True)
+            os.closerange(3 + len(plan), 1024)
+            if "LISTEN_FDS" in environ:
+                environ["LISTEN_PID"] = str(os.getpid())
+            for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            os.execve(argv[0] if "/" in argv[0] else shutil.which(argv[0]), argv, environ)
+        except BaseException as exc:
+            os.write(2, ("spawn: %r\n" % exc).encode())
+        finally:
+            os._exit(127)
+
     # what it wrote
 
     def _text(self, stream):
@@ -297,12 +328,7 @@ class Worker:
                 os.killpg(self.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
-        try:
-            self.channel.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self._reader.join(5)
-        self.channel.close()
+        self.hang_up()
         for stream in (self.real_stderr, self.stdout, self.boot_stderr):
             stream.close()
         if self.own:

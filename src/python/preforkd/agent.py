@@ -12,7 +12,7 @@ from _thread import allocate_lock, start_new_thread
 from time import monotonic, sleep as real_sleep
 
 from . import report, signals
-from .channel import FD_KEY, encode_text
+from .channel import FD_KEY, close_received, encode_text
 from .counting import Counter
 from .errors import BootError
 
@@ -63,6 +63,7 @@ class Agent:
         self._ready = False
         self._last_beat = 0.0
         self._gone = False
+        self.role = "worker"        # or mold
 
     @property
     def is_ready(self):
@@ -74,6 +75,10 @@ class Agent:
         self.settings = settings
         self._stderr = stderr
         self.counter.set_limit(settings.limit)
+
+    def descriptors(self):
+        """Those that are the launcher's own."""
+        return self.channel.descriptors() | {self._stderr}
 
     def start(self):
         """Starts the channel's thread."""
@@ -96,7 +101,7 @@ class Agent:
         if self.lifespan_error is not None:
             raise BootError(self.lifespan_error)
         stacks = signals.settle(self)
-        self._restore_stderr()
+        self.restore_stderr()
         lines = [b"READY=1", b"SERVER=" + encode_text(self.server.version)]
         if self.server.sync:
             lines.append(b"SYNC=1")
@@ -108,7 +113,7 @@ class Agent:
         if self.closing:
             self.server.post(self.server.announce_close)
 
-    def _restore_stderr(self):
+    def restore_stderr(self):
         """Puts the real standard error back in the place of the master's pipe."""
         if self._stderr < 0:
             return
@@ -264,9 +269,8 @@ class Agent:
         if "REPORT" in message:
             self.channel.send_report(_number(message["REPORT"]), report.build(self))
         if "REOPEN" in message:
-            self._reopen(message)
-        elif FD_KEY in message:
-            os.close(message[FD_KEY])
+            self.reopen(message)
+        close_received(message)
         if message.get("CLOSE") == "1":
             self.close_connections()
         if message.get("DRAIN") == "1":
@@ -276,17 +280,16 @@ class Agent:
             else:
                 self.drain(_number(grace) / 1e6)
 
-    def _reopen(self, message):
+    def reopen(self, message):
         """Log files were moved away; the master sends the new one along if it is its own."""
-        fd = message.get(FD_KEY, -1)
-        if fd >= 0:
+        fds = message.get(FD_KEY)
+        if fds:
             # Until READY standard error is a pipe of the master, and the file waits its turn.
             if self._stderr >= 0:
-                os.dup2(fd, self._stderr, inheritable=False)
+                os.dup2(fds[0], self._stderr, inheritable=False)
             else:
-                os.dup2(fd, 2)
-            os.dup2(fd, 1)
-            os.close(fd)
+                os.dup2(fds[0], 2)
+            os.dup2(fds[0], 1)
         if self.server is not None and self._ready:
             self.server.post(self.server.reopen)
 
@@ -312,7 +315,7 @@ class Agent:
     def complain(self, text):
         """One line to standard error, past all buffers."""
         try:
-            _write(2, ("preforkd: worker %d: %s\n" % (os.getpid(), text)).encode())
+            _write(2, ("preforkd: %s %d: %s\n" % (self.role, os.getpid(), text)).encode())
         except OSError:
             pass
 

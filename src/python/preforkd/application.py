@@ -11,7 +11,7 @@ import importlib
 import inspect
 import os
 
-from .errors import BootError, path_note
+from .errors import BootError, describe, path_note
 
 DEFAULT_NAME = "application"
 
@@ -179,3 +179,38 @@ def check_kind(app, kind, spec):
     if kind == "asgi" and not is_coroutine_app(app) and not inspect.isclass(app) and (
             _accepts(app, 2) is True and not _accepts(app, 3) and not _accepts(app, 1)):
         raise BootError("%s is a WSGI application: write wsgi = %s" % (spec, spec))
+
+
+def function(spec, setting):
+    """The function "module:function" that a setting names. Raises BootError."""
+    try:
+        reference = _parse(spec)
+        if reference.args is not None or ":" not in spec:
+            raise BootError("%r is no function: write module:function" % spec)
+        found = _resolve(_import(reference.module), reference)
+    except BootError as exc:
+        raise BootError("%s = %s: %s" % (setting, spec, exc)) from None
+    except BaseException as exc:
+        raise BootError(describe(exc, "%s = %s" % (setting, spec))) from None
+    if not callable(found):
+        raise BootError("%s = %s: %s cannot be called" % (setting, spec, type(found).__name__))
+    return found
+
+
+def call_hook(hook, spec, setting):
+    """Calls a function of the operator's, in no event loop. Raises BootError."""
+    try:
+        result = hook()
+    except BaseException as exc:
+        raise BootError(describe(exc, "%s = %s failed" % (setting, spec))) from None
+    if inspect.iscoroutine(result):
+        result.close()
+        raise BootError("%s = %s is a coroutine function, and no loop runs yet: it must be an "
+                        "ordinary one" % (setting, spec))
+
+
+def loaded(app, settings):
+    """The application is there: calls what the operator wants to be called in every worker."""
+    if settings.after_fork is not None:
+        call_hook(function(settings.after_fork, "after-fork"), settings.after_fork, "after-fork")
+    return app

@@ -15,13 +15,11 @@ from time import monotonic
 
 MESSAGE_MAX = 4096
 WAIT = 1.0
-# Key of a received message that holds the descriptor that came with it; no line can have it.
+# Key of a received message that holds the descriptors that came with it; no line can have it.
 FD_KEY = "\n"
 
-# Datagrams read before the thread looks at its timers again.
-_BURST = 16
-# Room for descriptors of one datagram.
-_FDS_MAX = 4
+# Room for descriptors of one datagram: a mold gets all those of a worker.
+_FDS_MAX = 80
 
 
 def escape(text):
@@ -76,14 +74,40 @@ def _descriptors(ancillary):
     return list(fds)
 
 
+def close_received(message):
+    """Closes the descriptors that came with a message."""
+    for fd in message.pop(FD_KEY, ()):
+        close(fd)
+
+
 class Channel:
     """The worker's end. Every method may be called from any thread."""
+
+    burst = 16          # datagrams read before the thread looks at its timers again
 
     def __init__(self, fd):
         """Takes over the descriptor; a negative one gives a channel that says nothing."""
         self._socket = socket(fileno=fd) if fd >= 0 else None
         self._wake_read, self._wake_write = pipe2(O_CLOEXEC | O_NONBLOCK)
         self.wakes = b""        # what woke wait() the last time: b"w", or numbers of signals
+
+    def become(self, fd):
+        """In a forked worker: its own descriptor in the place of the mold's."""
+        self.after_fork_in_child()
+        self.__init__(fd)
+
+    def descriptors(self):
+        """All that are open for it."""
+        own = {self._wake_read, self._wake_write}
+        return own if self._socket is None else own | {self._socket.fileno()}
+
+    def has_peer(self):
+        """False when the other end was closed."""
+        if self._socket is None:
+            return False
+        poller = poll()
+        poller.register(self._socket.fileno(), 0)
+        return not poller.poll(0)
 
     @property
     def is_open(self):
@@ -164,7 +188,7 @@ class Channel:
     def _receive(self):
         """What is in the socket now; None at the end stands for end-of-file."""
         messages = []
-        while len(messages) < _BURST:
+        while len(messages) < self.burst:
             try:
                 data, ancillary, _, _ = self._socket.recvmsg(
                     MESSAGE_MAX, CMSG_SPACE(_FDS_MAX * array("i").itemsize),
@@ -184,9 +208,7 @@ class Channel:
             message = parse(data)
             fds = _descriptors(ancillary)
             if fds:
-                message[FD_KEY] = fds.pop()
-            for fd in fds:
-                close(fd)
+                message[FD_KEY] = fds
             messages.append(message)
         return messages
 

@@ -15,6 +15,15 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 TEXT_MAX = 3600
 
 
+def flush():
+    """Standard streams, whatever the application made of them."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+
+
 class BootError(Exception):
     """The worker cannot boot, for a reason that the text explains; its first line is a summary."""
 

@@ -5,6 +5,7 @@ Exit status 0 after a drain or SIGTERM, 1 for everything else; why it is 1 was t
 ERROR= and, with the whole traceback, to standard error.
 """
 
+import functools
 import os
 import sys
 
@@ -32,15 +33,6 @@ def _line_buffered():
         try:
             stream.reconfigure(line_buffering=True)
         except (AttributeError, ValueError):
-            pass
-
-
-def _flush():
-    """Standard streams, whatever the application made of them."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:
             pass
 
 
@@ -72,15 +64,15 @@ def _fail(agent, exc):
     agent.exit_code = 1
     if not agent.is_ready:
         # Threads that the application started may never end; nothing is in flight.
-        _flush()
+        errors.flush()
         os._exit(1)
     agent.end_within(_CRASH_GRACE)
-    _flush()
+    errors.flush()
     sys.exit(1)
 
 
-def _boot(agent, channel_fd):
-    """Everything up to the server; returns it."""
+def _boot(agent, channel_fd, is_mold):
+    """Everything up to the server, which is returned; a mold has no thread and no sockets."""
     inherited = settings.read_environment(channel_fd)
     chosen = inherited.settings
     agent.configure(chosen, inherited.stderr)
@@ -89,23 +81,38 @@ def _boot(agent, channel_fd):
     sys.argv[:] = ["preforkd"]
     worker_class = servers.resolve(chosen)
     servers.patch_early(worker_class)
-    agent.start()
-    sockets = listeners.adopt(inherited.listen_fds)
+    sockets = []
+    if not is_mold:
+        agent.start()
+        sockets = listeners.adopt(inherited.listen_fds)
     agent.server = servers.create(worker_class, agent, chosen, sockets)
     agent.server.prepare()
     return agent.server
 
 
+def _mold():
+    """The module, which must be imported before gevent patches anything."""
+    from . import mold
+    return mold
+
+
+def _load(agent):
+    """The application, and the operator's function that is called in every worker."""
+    return application.loaded(application.load(agent.settings.app), agent.settings)
+
+
 def main():
-    """Runs a worker until its end."""
+    """Runs a worker until its end; or a mold, and each worker that it forks."""
+    mold = _mold() if sys.argv[1:2] == ["mold"] else None
     channel_fd = settings.take_channel()
     agent = Agent(Channel(channel_fd))
     try:
         signals.quiet()
         _line_buffered()
-        server = _boot(agent, channel_fd)
+        server = _boot(agent, channel_fd, mold is not None)
+        load = functools.partial(_load, agent) if mold is None else mold.run(agent)
         try:
-            server.serve(lambda: application.load(agent.settings.app))
+            server.serve(load)
         finally:
             agent.finish()
         if not agent.is_ready:
@@ -116,5 +123,5 @@ def main():
         raise
     except BaseException as exc:
         _fail(agent, exc)
-    _flush()
+    errors.flush()
     sys.exit(agent.exit_code)

@@ -42,6 +42,12 @@ _KNOWN = {
     "limit": (int, 0),
     "beat": (_NUMBER, 0),
     "log_level": (str, "info"),
+    "preload": (str, "no"),
+    "warm_up": (list, []),
+    "before_fork": (_TEXT_OR_NONE, None),
+    "after_fork": (_TEXT_OR_NONE, None),
+    "master": (int, 0),
+    "worker_title": (str, ""),
 }
 
 # preforkd's levels in Python's words.
@@ -65,6 +71,8 @@ class Settings:
             setattr(self, name, value)
         if self.kind not in ("wsgi", "asgi"):
             raise BootError("PREFORKD_SETTINGS: kind is %r" % self.kind)
+        if self.preload not in ("no", "auto", "yes"):
+            raise BootError("PREFORKD_SETTINGS: preload is %r" % self.preload)
         self.server = {str(k): str(v) for k, v in self.server.items()}
         self.log_level = _LEVELS.get(self.log_level.lower(), "info")
 

@@ -42,7 +42,8 @@ def set_title(title):
     if not title:
         return
     try:
-        _set_comm("preforkd-w" + os.environ.get("PREFORKD_SLOT", ""))
+        slot = os.environ.get("PREFORKD_SLOT")
+        _set_comm("preforkd-mold" if slot is None else "preforkd-w" + slot)
         _overwrite(title)
     except Exception:
         pass

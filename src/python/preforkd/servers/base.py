@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What a server module gives to the launcher."""
 
+from importlib import import_module
+
+from .. import application
 from ..errors import BootError
 
 # TLS options have gunicorn's names everywhere; servers with own names map them.
@@ -32,6 +35,16 @@ class Server:
     def prepare(self):
         """Imports the server and checks its options. Raises BootError."""
         raise NotImplementedError
+
+    def preload(self):
+        """In a mold, after prepare(): imports what workers need later, and changes nothing else.
+
+        A module that is missing or broken is left to the worker, which knows what to say of it.
+        """
+
+    def check(self, app):
+        """Refuses an application of the other kind. Raises BootError."""
+        application.check_kind(app, self.settings.kind, self.settings.app)
 
     def serve(self, load):
         """Runs until the end; load() gives the application."""
@@ -81,6 +94,15 @@ class Server:
             raise BootError("worker-class %s serves %s applications: write %s = %s, or choose "
                             "another worker-class" % (self.settings.worker_class, kind.upper(),
                                                       kind, self.settings.app))
+
+
+def import_all(*names):
+    """For preload()."""
+    for name in names:
+        try:
+            import_module(name)
+        except Exception:
+            pass
 
 
 class Progress:

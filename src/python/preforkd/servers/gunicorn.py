@@ -12,10 +12,9 @@ import re
 import sys
 from time import monotonic
 
-from .. import application
 from ..errors import BootError
 from . import gunicorn_config, gunicorn_workers, not_installed
-from .base import Server
+from .base import Server, import_all
 
 
 class _Heartbeat:
@@ -96,10 +95,7 @@ class GunicornServer(Server):
         self._beating = False
         self._last = {}             # methods of responses, once connections close
         self._due = 0.0             # time of the next turn with work to do
-        try:
-            self.age = int(os.environ.get("PREFORKD_WORKER_ID", "1"))
-        except ValueError:
-            self.age = 1
+        self.age = 0
 
     def prepare(self):
         """Imports gunicorn, reads its settings, and finds the worker class."""
@@ -152,10 +148,26 @@ class GunicornServer(Server):
             if path and not os.path.exists(path):
                 raise BootError("section [server]: %s %s does not exist" % (name, path))
 
+    def preload(self):
+        """The logger; what the environment shall have when the application is imported."""
+        os.environ["SERVER_SOFTWARE"] = self._gunicorn.SERVER_SOFTWARE
+        os.environ.update(self.cfg.env)
+        import_all("gunicorn.glogging", "gunicorn.http.wsgi", "gunicorn.workers.workertmp")
+        try:
+            self.cfg.logger_class
+        except Exception:
+            # The worker will say so.
+            pass
+        self._class.preforkd_preload()
+
     def serve(self, load):
         """Runs the worker's loop in this thread."""
         gunicorn, cfg = self._gunicorn, self.cfg
         os.environ["SERVER_SOFTWARE"] = gunicorn.SERVER_SOFTWARE
+        try:
+            self.age = int(os.environ.get("PREFORKD_WORKER_ID", "1"))
+        except ValueError:
+            self.age = 1
         log = cfg.logger_class(cfg)
         app = _Application(self, load, cfg)
         arbiter = _Arbiter(self, cfg, log, app)
@@ -189,9 +201,13 @@ class GunicornServer(Server):
 
     def wrap(self, app):
         """Checks the application and counts around it where the class needs that."""
-        if self.settings.kind == "asgi" or not self.own_term:
-            application.check_kind(app, self.settings.kind, self.settings.app)
+        self.check(app)
         return self._worker.preforkd_wrap(app)
+
+    def check(self, app):
+        """A class that we know nothing about may have its own idea of an application."""
+        if self.settings.kind == "asgi" or not self.own_term:
+            super().check(app)
 
     def turn(self):
         """The worker's loop turns, often once per request: mostly there is nothing to do."""

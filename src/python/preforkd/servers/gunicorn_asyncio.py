@@ -21,6 +21,12 @@ class Uvicorn(Common):
 
     preforkd_kind = "asgi"
 
+    @classmethod
+    def preforkd_preload(cls):
+        """What uvicorn imports for the options that the class has."""
+        from .uvicorn import preload
+        preload(cls.CONFIG_KWARGS)
+
     def _install_sigquit_handler(self):
         """SIGQUIT is the launcher's."""
 

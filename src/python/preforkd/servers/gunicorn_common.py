@@ -20,6 +20,10 @@ class Common:
     preforkd_kind = None        # of the applications: wsgi, asgi, or not known
     preforkd_each_turn = False  # preforkd_turn() is not for drains only
 
+    @classmethod
+    def preforkd_preload(cls):
+        """In a mold: imports what the class leaves to its workers."""
+
     def init_signals(self):
         """gunicorn's own, then none of them may end the worker before it is ready."""
         super().init_signals()

@@ -111,7 +111,7 @@ class HypercornServer(Server):
         app = load()
         if application.is_double_callable(app):
             app = wrap.as_asgi3(app)
-        application.check_kind(app, "asgi", self.settings.app)
+        self.check(app)
         app = self._counted = wrap.CountedASGI(app, self.agent)
         wrap_app = getattr(self._hypercorn.utils, "wrap_app", None)
         if wrap_app is not None:

@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from .. import application, options
+from .. import options
 from ..farewell import FRESH, LOOK, Farewell, stop_reading
 from .base import TLS_NAMES, Progress, Server
 
@@ -98,7 +98,7 @@ class StdlibServer(Server):
         """Nothing runs yet."""
         super().__init__(agent, settings, listeners)
         self._posted = collections.deque()
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake_read = self._wake_write = -1
         self._servers = []
         self._jobs = 0
         self._done = 0
@@ -116,7 +116,8 @@ class StdlibServer(Server):
     def serve(self, load):
         """Runs the accept loop in this thread."""
         app = load()
-        application.check_kind(app, "wsgi", self.settings.app)
+        self.check(app)
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         for listener in self.listeners:

@@ -10,11 +10,11 @@ the same extension.
 import contextlib
 import inspect
 
-from .. import application, options, wrap
+from .. import options, wrap
 from ..aio import Loop, fileno
 from ..farewell import BUSY, FRESH, IDLE
 from . import not_installed
-from .base import Server
+from .base import Server, import_all
 
 _OWNED = {
     "app": options.use("asgi"), "host": options.use("listen"), "port": options.use("listen"),
@@ -48,6 +48,21 @@ RESTART = 1012
 
 # Left of the grace for cancelled tasks and the lifespan's shutdown.
 _TAIL = 0.5
+
+
+def preload(chosen):
+    """Imports what Config.load() would import for the options; it would also open files."""
+    import uvicorn.config
+    for name in _WORDS:
+        wanted = chosen.get(name, "auto")
+        for table in _WORDS[name]:
+            wanted = getattr(uvicorn.config, table, {}).get(wanted, wanted)
+        if isinstance(wanted, str):
+            import_all(wanted.partition(":")[0])
+    if chosen.get("loop", "auto") in ("auto", "uvloop"):
+        import_all("uvloop")
+    import_all("uvicorn.logging", "uvicorn.server", "uvicorn.lifespan.on",
+               "uvicorn.middleware.proxy_headers", "uvicorn.middleware.asgi2")
 
 
 def extend_server(base, agent, tls):
@@ -242,6 +257,15 @@ class UvicornServer(Server):
             return options.as_number(text)
         return text
 
+    def preload(self):
+        """What its options lead to."""
+        preload(self._options)
+
+    def check(self, app):
+        """uvicorn also takes WSGI applications, when it is told to."""
+        if self._options.get("interface") != "wsgi":
+            super().check(app)
+
     def serve(self, load):
         """Runs uvicorn's loop in this thread."""
         app = load()
@@ -250,8 +274,7 @@ class UvicornServer(Server):
         if settings.keepalive is not None:
             arguments["timeout_keep_alive"] = settings.keepalive
         arguments.update(self._options)
-        if arguments.get("interface") != "wsgi":
-            application.check_kind(app, "asgi", settings.app)
+        self.check(app)
         config = self._uvicorn.Config(app, **arguments)
         server_class = extend_server(self._uvicorn.Server, self.agent,
                                      lambda server: bool(server.config.ssl))

@@ -10,7 +10,7 @@ import math
 import socket
 from time import monotonic
 
-from .. import application, options
+from .. import options
 from ..errors import BootError
 from ..farewell import BUSY, FRESH, IDLE, Farewell
 from . import not_installed
@@ -127,7 +127,7 @@ class WaitressServer(Server):
     def serve(self, load):
         """Runs waitress's loop in this thread."""
         app = load()
-        application.check_kind(app, "wsgi", self.settings.app)
+        self.check(app)
         dispatcher = self._waitress.task.ThreadedTaskDispatcher()
         dispatcher.set_thread_count(self._threads)
         tcp, unix = self._classes()
