@@ -11,8 +11,8 @@ import signal
 import socket
 import time
 
-import fake_master
-from fake_master import Peer, Worker
+from fake_master import Peer, Worker, unescape
+from support import Case
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -29,8 +29,8 @@ class Mold(Worker):
     def __init__(self, app, preload="auto", **settings):
         """Starts it at once."""
         adopt_orphans()
-        settings.setdefault("beat", 0.2)
         self._serial = 0
+        self.workers = []
         super().__init__(app, role="mold", preload=preload, master=os.getpid(),
                          title="preforkd: test mold", worker_title="preforkd: test worker %d",
                          **settings)
@@ -39,19 +39,39 @@ class Mold(Worker):
         """Asks for a worker; waits until it was born."""
         self._serial += 1
         worker = Forked(self, slot, self._serial, limit, stderr, stdout, listeners)
+        self.workers.append(worker)
         if wait:
             worker.born()
         return worker
 
-    def descriptors(self):
-        """What is open in the mold: number -> what it is."""
-        return descriptors_of(self.pid)
+    def verdict(self):
+        """Waits for READY or ERROR; the message, with its texts as they were."""
+        message = self.wait_for(lambda m: m.first("READY") or m.first("ERROR"), "READY or ERROR")
+        return {key: unescape(value) if isinstance(value, str) else value
+                for key, value in message.items()}
+
+    def children(self):
+        """Pids of the mold's own children, dead ones included."""
+        with open("/proc/%d/task/%d/children" % (self.pid, self.pid)) as children:
+            return [int(pid) for pid in children.read().split()]
+
+    def close(self):
+        """The workers as well."""
+        for worker in self.workers:
+            worker.close()
+        super().close()
 
 
 def descriptors_of(pid):
     """Open descriptors of a process: number -> what it is."""
-    folder = "/proc/%d/fd" % pid
-    return {int(name): os.readlink(os.path.join(folder, name)) for name in os.listdir(folder)}
+    found, folder = {}, "/proc/%d/fd" % pid
+    for name in os.listdir(folder):
+        try:
+            found[int(name)] = os.readlink(os.path.join(folder, name))
+        except FileNotFoundError:
+            # Of this process: the one of the listing.
+            pass
+    return found
 
 
 class Forked(Peer):
@@ -120,9 +140,33 @@ class Forked(Peer):
                 os.waitpid(self.pid, 0)
             except (ProcessLookupError, ChildProcessError):
                 pass
+            self.status = -signal.SIGKILL
         self.hang_up()
-        for fd in self.pipes.values():
-            os.close(fd)
+        while self.pipes:
+            os.close(self.pipes.popitem()[1])
 
 
-__all__ = ["Forked", "Mold", "adopt_orphans", "descriptors_of", "fake_master"]
+class MoldCase(Case):
+    """A test that starts molds."""
+
+    def mold(self, app="molded:app", **settings):
+        """A mold, ended with the test."""
+        if self.kind is not None:
+            settings = dict(self.kind.settings, **settings)
+            app = "molded:" + ("app" if self.kind.kind == "wsgi" else "asgi")
+            settings.update(kind=self.kind.kind, worker_class=self.kind.worker_class)
+            if self.kind.server:
+                settings["server"] = self.kind.server
+        settings.setdefault("worker_class", "stdlib")
+        mold = Mold(app, **settings)
+        self.addCleanup(mold.close)
+        return mold
+
+    def forking(self, *args, **settings):
+        """A mold that will fork."""
+        mold = self.mold(*args, **settings)
+        self.assertEqual(mold.verdict().get("FORKS"), "1", mold.messages)
+        return mold
+
+
+__all__ = ["Forked", "Mold", "MoldCase", "descriptors_of"]

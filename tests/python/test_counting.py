@@ -209,7 +209,7 @@ class Wrapped(unittest.TestCase):
         self.agent.lifespan_error = None
         self.assertRaises(TypeError, self.call, raised, "lifespan")
         self.assertIsNone(self.agent.lifespan_error)
-        self.assertIn("what is this", self.agent.lifespan_raised)
+        self.assertIn("what is this", str(self.agent.lifespan_raised))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Agent:
         self.server = None          # servers.base.Server
         self.loop = None            # asyncio loop, for the report
         self.lifespan_error = None  # the application said that its startup failed
-        self.lifespan_raised = None  # it raised instead, which may mean nothing
+        self.lifespan_raised = None  # an exception instead, which may mean nothing
         self.closing = False        # responses begun from now on close their connection
         self.draining = False
         self._said_stopping = False
@@ -100,6 +100,7 @@ class Agent:
             return
         if self.lifespan_error is not None:
             raise BootError(self.lifespan_error)
+        self.lifespan_raised = None
         stacks = signals.settle(self)
         self.restore_stderr()
         lines = [b"READY=1", b"SERVER=" + encode_text(self.server.version)]

@@ -9,7 +9,7 @@ import functools
 import os
 import sys
 
-from . import application, errors, listeners, servers, settings, signals, title
+from . import application, errors, listeners, servers, settings, signals, title, wrap
 from .agent import Agent
 from .channel import Channel
 
@@ -39,8 +39,9 @@ def _line_buffered():
 def _better(agent, exc):
     """Servers only log why a lifespan startup failed, and end; the application's word is better."""
     said = agent.lifespan_error
-    if said is None and isinstance(exc, (SystemExit, _Ended)):
-        said = agent.lifespan_raised
+    raised = agent.lifespan_raised
+    if said is None and raised is not None and isinstance(exc, (SystemExit, _Ended)):
+        said = wrap.lifespan_text(errors.format_exception(raised))
     return errors.BootError(said) if said is not None else exc
 
 

@@ -16,11 +16,8 @@ from .servers.base import import_all
 # Room for the line about the decision, beside what else is in the datagram of READY.
 _TEXT_MAX = 2000
 
-# What the agent and the interpreter would import in a worker, at its first need.
-_LATER = ("traceback", "linecache", "tokenize", "encodings.idna", "encodings.latin_1",
-          "encodings.ascii", "stringprep", "_strptime", "tempfile", "logging", "logging.config",
-          "logging.handlers", "email.utils", "http.client", "urllib.parse", "queue", "ssl",
-          "concurrent.futures.thread", "inspect")
+# What a worker would import at its first look-up of a name, its first date, its first thread pool.
+_LATER = ("encodings.idna", "_strptime", "concurrent.futures.thread")
 
 
 class Mold:

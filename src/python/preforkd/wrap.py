@@ -6,7 +6,7 @@ ends exactly once. WSGI applications are not wrapped, because servers look at th
 return: there requests are counted where the server handles them.
 """
 
-from .errors import format_exception, shorten
+from .errors import shorten
 
 CLOSE = (b"connection", b"close")
 
@@ -53,7 +53,7 @@ class CountedASGI:
             if message["type"] == "lifespan.startup.complete":
                 started = True
             elif message["type"] == "lifespan.startup.failed":
-                agent.lifespan_error = _lifespan_text(message.get("message") or "")
+                agent.lifespan_error = lifespan_text(message.get("message") or "")
             await send(message)
 
         try:
@@ -61,11 +61,11 @@ class CountedASGI:
         except Exception as exc:
             if not started:
                 # Many applications just do not know lifespan: no error unless the server gives up.
-                agent.lifespan_raised = _lifespan_text(format_exception(exc))
+                agent.lifespan_raised = exc
             raise
 
 
-def _lifespan_text(text):
+def lifespan_text(text):
     """A summary line, and what the application said."""
     lines = text.strip().splitlines()
     if not lines:

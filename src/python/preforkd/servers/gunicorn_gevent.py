@@ -9,6 +9,7 @@ import sys
 from time import monotonic
 
 from ..farewell import BUSY, FRESH, IDLE, Farewell, stop_reading
+from .base import import_all
 from .gunicorn_common import Counting
 
 # Longest time between two heartbeats.
@@ -32,6 +33,11 @@ class Gevent(Counting):
 
     preforkd_async = None
     preforkd_draining = False
+
+    @classmethod
+    def preforkd_preload(cls):
+        """What gevent imports when a name is looked up."""
+        import_all("gevent.resolver.thread", "gevent.threadpool", "gevent.util")
 
     def init_process(self):
         """What is known of the connections, by their greenlets."""

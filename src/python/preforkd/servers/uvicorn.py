@@ -60,8 +60,8 @@ def preload(chosen):
         if isinstance(wanted, str):
             import_all(wanted.partition(":")[0])
     if chosen.get("loop", "auto") in ("auto", "uvloop"):
-        import_all("uvloop")
-    import_all("uvicorn.logging", "uvicorn.server", "uvicorn.lifespan.on",
+        import_all("uvloop", "uvicorn.loops.uvloop")
+    import_all("uvicorn.loops.asyncio", "uvicorn.logging", "uvicorn.server", "uvicorn.lifespan.on",
                "uvicorn.middleware.proxy_headers", "uvicorn.middleware.asgi2")
 
 

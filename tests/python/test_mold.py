@@ -1,0 +1,150 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Workers that a mold forks, with every server: ready soon, like exec'd ones, nothing left over."""
+
+import json
+import os
+import statistics
+
+from fake_mold import MoldCase, descriptors_of
+from support import for_each_kind, get, main, Client, connect
+
+# Milliseconds from FORK to READY that a quiet machine needs at most half of.
+_SOON = 60
+
+
+class Molded(MoldCase):
+    """The life of a mold and of two workers."""
+
+    def ask(self, worker, path):
+        """A JSON answer."""
+        status, text = get(worker.address, path)
+        self.assertEqual(status, 200)
+        return json.loads(text)
+
+    def pair(self, mold):
+        """Two ready workers, each with a socket of its own so that both can be asked."""
+        from fake_master import free_tcp
+        workers = []
+        for slot in (1, 2):
+            listener = free_tcp()
+            self.addCleanup(listener.close)
+            workers.append(mold.fork(slot, listeners=[listener]))
+        for worker in workers:
+            worker.ready()
+        return workers
+
+    def test_life(self):
+        """From the mold's start to its end."""
+        mold = self.forking(after_fork="molded:after_fork", before_fork="molded:before_fork")
+        before = descriptors_of(mold.pid)
+        workers = self.pair(mold)
+        numbers = set()
+        for worker in workers:
+            self.assertEqual(get(worker.address, "/pid"), (200, str(worker.pid)))
+            self.assertEqual(worker.first("READY")["SERVER"], mold.first("READY")["SERVER"])
+            self.assertEqual(worker.first("READY")["_pid"], worker.pid)
+            number, *who = self.ask(worker, "/random")
+            numbers.add(number)
+            slot = worker.slot
+            self.assertEqual(who, [str(slot), str(slot + 10), str(slot)])
+            self.check_calls(self.ask(worker, "/calls"), mold, worker)
+            self.check_process(mold, worker)
+        self.assertEqual(len(numbers), 2)
+        self.assertEqual(descriptors_of(mold.pid), before)
+        self.assertEqual(mold.children(), [])
+        for worker in workers:
+            worker.requests(3)
+            worker.drain()
+            self.assertEqual(worker.wait(), 0, worker.output())
+        mold.hang_up()
+        self.assertEqual(mold.wait(), 0)
+        self.assertEqual(mold.boot_output(), "")
+
+    def check_calls(self, calls, mold, worker):
+        """Functions ran once, where they belong."""
+        of_mold = [name for name, pid in calls if pid == mold.pid]
+        self.assertEqual(of_mold, ["before_fork"] * (1 + worker.slot))
+        of_worker = [name for name, pid in calls if pid == worker.pid]
+        self.assertEqual(of_worker, ["at_fork_child", "after_fork"])
+        # The process between is a copy, and says what it did before it forked.
+        self.assertEqual([name for name, pid in calls if pid not in (mold.pid, worker.pid)],
+                         ["at_fork_before"])
+
+    def check_process(self, mold, worker):
+        """Parent, group, title, descriptors."""
+        with open("/proc/%d/stat" % worker.pid) as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        self.assertEqual((int(fields[1]), int(fields[2])), (os.getpid(), worker.pid))
+        with open("/proc/%d/cmdline" % worker.pid) as line:
+            self.assertEqual(line.read().rstrip("\0"), "preforkd: test worker %d" % worker.slot)
+        with open("/proc/%d/comm" % worker.pid) as line:
+            self.assertEqual(line.read().strip(), "preforkd-w%d" % worker.slot)
+        mine = descriptors_of(worker.pid)
+        for fd, what in descriptors_of(mold.pid).items():
+            if fd > 2 and not what.startswith("anon_inode:"):
+                self.assertNotIn(what, mine.values(), "descriptor %d of the mold" % fd)
+        others = {descriptors_of(os.getpid())[sock.fileno()] for other in mold.workers
+                  if other is not worker for sock in other.listeners}
+        self.assertFalse(others & set(mine.values()))
+        self.assertEqual(mine[2], descriptors_of(mold.pid)[2])
+
+    def test_no_import(self):
+        """Everything was imported in the mold: a module that workers import is no shared memory."""
+        mold = self.forking(after_fork="molded:after_fork")
+        worker = mold.fork()
+        worker.ready()
+        for path in ("/", "/stream", "/env", "/fail"):
+            try:
+                get(worker.address, path)
+            except OSError:
+                self.assertEqual(path, "/fail")
+        get(worker.address, "/echo", body="hi")
+        if self.kind.keepalive:
+            client = Client(worker.address)
+            self.assertEqual([client.get()[0] for _ in range(2)], [200, 200])
+            client.close()
+        with connect(worker.address) as sock:
+            sock.sendall(b"rubbish\r\n\r\n")
+            sock.recv(1000)
+        if self.kind.kind == "asgi":
+            with connect(worker.address) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+                             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+                sock.recv(1000)
+        worker.report(1)
+        self.assertEqual(self.ask(worker, "/modules"), [])
+
+    def test_soon(self):
+        """Ready within milliseconds; the number is printed where somebody measures."""
+        mold = self.forking()
+        times = []
+        for _ in range(7):
+            worker = mold.fork()
+            worker.ready()
+            times.append(worker.ready_seconds * 1000)
+            worker.close()
+        if "PREFORKD_TEST_SHOW" in os.environ:
+            print("%s: ready after %.1f ms" % (self.kind.name, statistics.median(times)))
+        self.assertLess(min(times), _SOON)
+
+    def test_master_gone(self):
+        """The end of a worker's channel ends that worker, and no other; the mold's ends no worker."""
+        mold = self.forking()
+        first, second = self.pair(mold)
+        mold.hang_up()
+        self.assertEqual(mold.wait(), 0)
+        first.hang_up()
+        self.assertEqual(first.wait(), 1)
+        self.assertEqual(get(second.address, "/pid"), (200, str(second.pid)))
+        second.drain()
+        self.assertEqual(second.wait(), 0)
+
+
+for_each_kind(globals(), Molded)
+del Molded
+
+
+if __name__ == "__main__":
+    main(parts=True)
