@@ -130,7 +130,7 @@ class Molded(MoldCase):
         self.assertLess(min(times), _SOON)
 
     def test_master_gone(self):
-        """The end of a worker's channel ends that worker, and no other; the mold's ends no worker."""
+        """The end of a worker's channel ends that worker alone; the mold's ends no worker."""
         mold = self.forking()
         first, second = self.pair(mold)
         mold.hang_up()

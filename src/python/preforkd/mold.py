@@ -40,7 +40,8 @@ class Mold:
         server.preload()
         self._app = application.load(settings.app)
         server.check(self._app)
-        warmup.run(settings.warm_up, self._app, settings, not server.sync, self._agent.complain)
+        warmup.run(settings.warm_up, self._app, server.interface(), not server.sync,
+                   self._agent.complain)
         if settings.before_fork is not None:
             self._before_fork = application.function(settings.before_fork, "before-fork")
         if settings.after_fork is not None:
@@ -77,7 +78,7 @@ class Mold:
         channel, agent = self._agent.channel, self._agent
         # What a later message brought along must not be open in the worker of an earlier one.
         channel.burst = 1
-        while True:
+        while channel.is_open:
             for message in channel.wait(None):
                 if message is None:
                     os._exit(0)
@@ -88,6 +89,8 @@ class Mold:
                 if "REOPEN" in message:
                     agent.reopen(message)
                 close_received(message)
+        # The application has closed what it does not know: there is nobody to listen to.
+        os._exit(1)
 
     def _fork(self, message):
         """One order: returned in the new worker, None in the mold."""

@@ -74,6 +74,7 @@ class Settings:
         if self.preload not in ("no", "auto", "yes"):
             raise BootError("PREFORKD_SETTINGS: preload is %r" % self.preload)
         self.server = {str(k): str(v) for k, v in self.server.items()}
+        self.warm_up = [str(word) for word in self.warm_up]
         self.log_level = _LEVELS.get(self.log_level.lower(), "info")
 
 

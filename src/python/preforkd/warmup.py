@@ -152,9 +152,12 @@ def _function(word):
         raise BootError(describe(exc, "warm-up = %s failed" % word)) from None
 
 
-def run(words, app, settings, multithread, complain):
-    """Does everything in order. complain(text) is told of warnings. Raises BootError."""
-    if settings.kind == "asgi" and application.is_double_callable(app):
+def run(words, app, kind, multithread, complain):
+    """Does everything in order. complain(text) is told of warnings. Raises BootError.
+
+    kind of the application: wsgi or asgi.
+    """
+    if kind == "asgi" and application.is_double_callable(app):
         app = wrap.as_asgi3(app)
     for word in words:
         if not is_request(word):
@@ -162,7 +165,7 @@ def run(words, app, settings, multithread, complain):
             continue
         request = Request(word)
         try:
-            if settings.kind == "asgi":
+            if kind == "asgi":
                 status = run_coroutine(_ask_asgi(app, request))
             else:
                 status = ask_wsgi(app, request, multithread)

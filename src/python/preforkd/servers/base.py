@@ -42,6 +42,10 @@ class Server:
         A module that is missing or broken is left to the worker, which knows what to say of it.
         """
 
+    def interface(self):
+        """How the application is called: wsgi or asgi."""
+        return self.settings.kind
+
     def check(self, app):
         """Refuses an application of the other kind. Raises BootError."""
         application.check_kind(app, self.settings.kind, self.settings.app)

@@ -10,6 +10,7 @@ from time import monotonic
 
 from .. import aio, wrap
 from ..farewell import BUSY, FRESH, IDLE, LOOK
+from .base import import_all
 from .gunicorn_common import Common
 
 # Close code of a websocket: the service restarts.
@@ -55,6 +56,14 @@ class NativeASGI(Common):
 
     preforkd_kind = "asgi"
     preforkd_app = None
+
+    @classmethod
+    def preforkd_preload(cls):
+        """What it imports when it starts, and at its first websocket."""
+        import_all("gunicorn.arbiter", "gunicorn.sock", "gunicorn.asgi.lifespan",
+                   "gunicorn.asgi.websocket", "gunicorn.instrument.statsd", "gunicorn_h1c")
+        if getattr(cls.preforkd.cfg, "asgi_loop", "auto") != "asyncio":
+            import_all("uvloop")
 
     def preforkd_wrap(self, app):
         """Counted around the application."""

@@ -15,7 +15,7 @@ from .. import application, options, wrap
 from ..aio import Loop
 from ..errors import BootError
 from . import hypercorn_connections, not_installed
-from .base import Server
+from .base import Server, import_all
 
 _OWNED = {
     "bind": options.use("listen"), "insecure_bind": options.use("listen"),
@@ -105,6 +105,11 @@ class HypercornServer(Server):
         if default is None and ("int" in hint or "float" in hint) and "str" not in hint:
             return options.as_number(text)
         return text
+
+    def preload(self):
+        """The loop."""
+        if self._uvloop:
+            import_all("uvloop")
 
     def serve(self, load):
         """Runs a loop in this thread."""

@@ -261,9 +261,13 @@ class UvicornServer(Server):
         """What its options lead to."""
         preload(self._options)
 
-    def check(self, app):
+    def interface(self):
         """uvicorn also takes WSGI applications, when it is told to."""
-        if self._options.get("interface") != "wsgi":
+        return "wsgi" if self._options.get("interface") == "wsgi" else "asgi"
+
+    def check(self, app):
+        """Refuses an application of the other kind."""
+        if self.interface() == "asgi":
             super().check(app)
 
     def serve(self, load):
