@@ -305,9 +305,13 @@ class Worker(Peer):
         """Standard error after READY."""
         return self._text(self.real_stderr)
 
+    def printed(self):
+        """Standard output."""
+        return self._text(self.stdout)
+
     def output(self):
         """Everything that it wrote."""
-        return self.boot_output() + self.late_output() + self._text(self.stdout)
+        return self.boot_output() + self.late_output() + self.printed()
 
     @property
     def address(self):

@@ -9,6 +9,7 @@ import signal
 import socket
 import unittest
 
+from fake_master import free_tcp
 from fake_mold import MoldCase, descriptors_of
 from support import get, main, until
 
@@ -47,7 +48,6 @@ class Orders(MoldCase):
 
     def listener(self):
         """A listening socket, closed with the test."""
-        from fake_master import free_tcp
         sock = free_tcp()
         self.addCleanup(sock.close)
         return sock

@@ -5,7 +5,9 @@
 import json
 import os
 import statistics
+import unittest
 
+from fake_master import free_tcp, has_module
 from fake_mold import MoldCase, descriptors_of
 from support import for_each_kind, get, main, Client, connect
 
@@ -24,7 +26,6 @@ class Molded(MoldCase):
 
     def pair(self, mold):
         """Two ready workers, each with a socket of its own so that both can be asked."""
-        from fake_master import free_tcp
         workers = []
         for slot in (1, 2):
             listener = free_tcp()
@@ -144,6 +145,51 @@ class Molded(MoldCase):
 
 for_each_kind(globals(), Molded)
 del Molded
+
+
+_HOOKS = """
+import os, sys
+note = lambda name: print(name, os.getpid(), file=sys.stdout, flush=True)
+pre_fork = lambda server, worker: note("pre_fork")
+def post_fork(server, worker):
+    note("post_fork")
+    assert server.address == [str(sock) for sock in worker.sockets], server.address
+    assert worker.age == 11 and worker.pid == os.getpid()
+post_worker_init = lambda worker: note("post_worker_init")
+worker_exit = lambda server, worker: note("worker_exit")
+raw_env = ["FROM_GUNICORN=yes"]
+note("read")
+"""
+
+
+@unittest.skipUnless(has_module("gunicorn"), "gunicorn is not installed")
+class Gunicorn(MoldCase):
+    """What is gunicorn's own."""
+
+    def test_hooks(self):
+        """Its file is read once; hooks of a worker run in each; those of the master are named."""
+        folder = self.folder()
+        config = self.write(folder, "conf.py", _HOOKS)
+        self.write(folder, "envy.py", "import os\nWORD = os.environ['FROM_GUNICORN']\n"
+                   "SOFTWARE = os.environ['SERVER_SOFTWARE']\n"
+                   "def after():\n    print('after_fork', os.getpid())\n"
+                   "def app(environ, start_response):\n"
+                   "    start_response('200 OK', [])\n    return [WORD.encode()]\n")
+        mold = self.forking("envy:app", worker_class="gthread", cwd=folder,
+                            gunicorn_config=config, after_fork="envy:after")
+        wanted = ["read %d" % mold.pid]
+        for _ in range(2):
+            worker = mold.fork()
+            worker.ready()
+            self.assertEqual(get(worker.address), (200, "yes"))
+            worker.drain()
+            self.assertEqual(worker.wait(), 0)
+            wanted += ["%s %d" % (name, worker.pid) for name in (
+                "post_fork", "after_fork", "post_worker_init", "worker_exit")]
+            self.assertEqual(worker.piped("STDERR")[0], "")
+        self.assertEqual(mold.printed().split("\n"), wanted + [""])
+        self.assertEqual(mold.boot_output().count("do not apply: pre_fork (it is a hook of "
+                                                  "gunicorn's master"), 1, mold.output())
 
 
 if __name__ == "__main__":

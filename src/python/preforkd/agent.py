@@ -41,8 +41,8 @@ _write = os.write
 class Agent:
     """State shared by the launcher, the channel's thread and the server."""
 
-    def __init__(self, channel):
-        """Starts nothing yet."""
+    def __init__(self, channel, role="worker"):
+        """Starts nothing yet. role is worker or mold."""
         self.channel = channel
         self.counter = Counter(channel.wake, self._send_counts)
         self._telling = allocate_lock()     # counts are sent in the order in which they were read
@@ -63,7 +63,7 @@ class Agent:
         self._ready = False
         self._last_beat = 0.0
         self._gone = False
-        self.role = "worker"        # or mold
+        self.role = role
 
     @property
     def is_ready(self):

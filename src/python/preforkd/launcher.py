@@ -106,7 +106,7 @@ def main():
     """Runs a worker until its end; or a mold, and each worker that it forks."""
     mold = _mold() if sys.argv[1:2] == ["mold"] else None
     channel_fd = settings.take_channel()
-    agent = Agent(Channel(channel_fd))
+    agent = Agent(Channel(channel_fd), "worker" if mold is None else "mold")
     try:
         signals.quiet()
         _line_buffered()
