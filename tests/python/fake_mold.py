@@ -26,12 +26,12 @@ def adopt_orphans():
 class Mold(Worker):
     """A launcher in the role of the mold."""
 
-    def __init__(self, app, preload="auto", **settings):
-        """Starts it at once."""
+    def __init__(self, app, preload="auto", master=None, **settings):
+        """Starts it at once. master: another pid than this process's."""
         adopt_orphans()
         self._serial = 0
         self.workers = []
-        super().__init__(app, role="mold", preload=preload, master=os.getpid(),
+        super().__init__(app, role="mold", preload=preload, master=master or os.getpid(),
                          title="preforkd: test mold", worker_title="preforkd: test worker %d",
                          **settings)
 

@@ -62,13 +62,18 @@ class Orders(MoldCase):
             self.assertEqual(get(sock.getsockname(), "/pid"), (200, str(worker.pid)))
 
     def test_limit(self):
-        """LIMITS comes with FORK."""
-        mold = self.forking(beat=0)
-        worker = mold.fork(limit=3)
-        worker.ready()
-        for _ in range(3):
-            get(worker.address)
-        worker.wait_for(lambda w: w.last("REQUESTS") == "3", "REQUESTS=3")
+        """LIMITS comes with FORK; without it there is none."""
+        folder = self.folder()
+        self.write(folder, "counted.py", "from preforkd.counting import Counter\n"
+                   "from plain import app\nset_limit = Counter.set_limit\n"
+                   "def noted(self, limit):\n    print('limit', limit)\n"
+                   "    set_limit(self, limit)\nCounter.set_limit = noted\n")
+        mold = self.forking("counted:app", cwd=folder,
+                            pythonpath=[os.path.join(_HERE, "apps")])
+        for limit in (3, 0):
+            worker = mold.fork(limit=limit)
+            worker.ready()
+        self.assertEqual(mold.printed(), "limit 3\nlimit 0\n")
 
     def test_output(self):
         """Standard error is a pipe until READY, or for ever; so is standard output if wanted."""
@@ -104,16 +109,17 @@ class Orders(MoldCase):
         folder = self.folder()
         self.write(folder, "buffered.py", "import io, os, sys\n"
                    "sys.stdout = io.TextIOWrapper(open(1, 'wb', closefd=False))\n"
-                   "sys.stdout.write('once')\n"
+                   "numbers = iter(range(10))\n"
+                   "def before():\n    sys.stdout.write('once%d' % next(numbers))\n"
                    "from plain import app\n")
-        mold = self.forking("buffered:app", cwd=folder,
+        mold = self.forking("buffered:app", cwd=folder, before_fork="buffered:before",
                             pythonpath=[os.path.join(_HERE, "apps")])
         for slot in (1, 2):
             worker = mold.fork(slot)
             worker.ready()
             worker.drain()
             worker.wait()
-        self.assertEqual(mold.output().count("once"), 1)
+        self.assertEqual(mold.printed(), "once0once1once2")
 
     def test_reopen(self):
         """A log file that was opened anew is used by the mold and by workers forked from then."""
@@ -273,31 +279,27 @@ class Failures(MoldCase):
             self.assertIn("is not a stream socket", self.refusal(worker))
             self.assertEqual(worker.wait(), 1)
 
-    def test_master_hangs_up(self):
-        """A worker whose channel was closed before it was adopted does not stay."""
-        mold = self.forking("slow:app", cwd=self.slow(), pythonpath=[os.path.join(_HERE, "apps")])
+    def test_not_adopted(self):
+        """A worker that does not become the master's child ends with its channel, if not before."""
+        mold = self.forking(master=1)
+        strangers = self.children()
         worker = mold.fork(wait=False)
+        until(lambda: self.children() - strangers, "the worker")
         worker.hang_up()
-        worker = mold.fork()
-        worker.ready()
-        until(lambda: not os.path.exists("/proc/%d" % mold.pid)
-              or self.workers_of(os.getpid()) == {mold.pid, worker.pid}, "end of the worker")
+        # Long before it would give up by itself.
+        until(lambda: self.children() == strangers, "its end", 5)
 
-    def workers_of(self, pid):
-        """Living children; dead ones are reaped here, as the master does."""
-        living = set()
-        with open("/proc/%d/task/%d/children" % (pid, pid)) as children:
-            for child in children.read().split():
-                with open("/proc/%s/stat" % child) as stat:
-                    if stat.read().rpartition(")")[2].split()[0] != "Z":
-                        living.add(int(child))
-        return living
-
-    def slow(self):
-        """The folder of an ordinary application."""
-        folder = self.folder()
-        self.write(folder, "slow.py", "from plain import app\n")
-        return folder
+    def children(self):
+        """Own children; dead ones of the mold are reaped, as by the master."""
+        found = set()
+        with open("/proc/self/task/%d/children" % os.getpid()) as children:
+            for pid in children.read().split():
+                with open("/proc/%s/stat" % pid) as stat:
+                    if stat.read().rpartition(")")[2].split()[0] == "Z":
+                        os.waitpid(int(pid), 0)
+                    else:
+                        found.add(int(pid))
+        return found
 
 
 class AfterFork(MoldCase):
