@@ -125,30 +125,46 @@ channel_recv(int fd, char *data, size_t size, struct channel_sender *sender)
 }
 
 int
-channel_send(int fd, const char *data, size_t len, int pass_fd)
+channel_name_senders(int fd, bool on)
+{
+	int value = on;
+
+	return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+int
+channel_send_fds(int fd, const char *data, size_t len, const int *fds, size_t n)
 {
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
+		char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
 	} control = {0};
 	union { const char *in; void *out; } unconst = { .in = data };
 	struct iovec iov = { .iov_base = unconst.out, .iov_len = len };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n;
+	ssize_t r;
 
-	if (pass_fd >= 0) {
+	if (n > CHANNEL_FDS_MAX)
+		return -E2BIG;
+	if (n > 0) {
 		struct cmsghdr *c;
 
 		msg.msg_control = &control;
-		msg.msg_controllen = sizeof control;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * n);
 		c = CMSG_FIRSTHDR(&msg);
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &pass_fd, sizeof pass_fd);
+		c->cmsg_len = CMSG_LEN(sizeof(int) * n);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
 	}
 	do {
-		n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+		r = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+int
+channel_send(int fd, const char *data, size_t len, int pass_fd)
+{
+	return channel_send_fds(fd, data, len, &pass_fd, pass_fd >= 0);
 }

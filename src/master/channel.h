@@ -18,7 +18,11 @@ int channel_pair(int *ret_ours, int *ret_child);
 /* An abstract datagram socket; name gets its address as NOTIFY_SOCKET spells it ("@..."). */
 int channel_notify_open(pid_t master, uint64_t serial, char name[NOTIFY_NAME_MAX]);
 
-/* Who sent a datagram, where the kernel says (notify sockets). */
+/* The kernel says with each datagram that comes in on fd who sent it, or does not any more
+ * (SO_PASSCRED, unix(7)). 0 or negative errno. */
+int channel_name_senders(int fd, bool on);
+
+/* Who sent a datagram, where the kernel says: on notify sockets, and where asked for. */
 struct channel_sender {
 	pid_t pid;	/* 0: unknown */
 	uid_t uid;
@@ -29,7 +33,11 @@ struct channel_sender {
  * sender may be NULL. */
 ssize_t channel_recv(int fd, char *data, size_t size, struct channel_sender *sender);
 
-/* Sends one datagram, with a copy of pass_fd when it is >= 0. 0 or negative errno. */
+#define CHANNEL_FDS_MAX 128	/* descriptors with one datagram */
+
+/* Sends one datagram, with copies of n descriptors. 0 or negative errno. */
+int channel_send_fds(int fd, const char *data, size_t len, const int *fds, size_t n);
+/* The same, with one when it is >= 0. */
 int channel_send(int fd, const char *data, size_t len, int pass_fd);
 
 #endif

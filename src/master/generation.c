@@ -277,6 +277,7 @@ prepare_program(struct generation *g, struct err *e)
 		return g->command != NULL ? 0 : -EINVAL;
 	}
 	g->has_agent = true;
+	g->starts = s->preload == PRELOAD_NO ? STARTS_BY_EXEC : STARTS_UNDECIDED;
 	g->launcher = launcher_path();
 	if (g->launcher == NULL)
 		return err_sys(e, ENOMEM, "launcher");
@@ -388,6 +389,7 @@ generation_unref(struct generation *g)
 	free(g->groups);
 	free(g->python);
 	free(g->launcher);
+	free(g->mold_words);
 	values_free_words(g->command);
 	base_close_p(&g->log_fd);
 	settings_free(g->settings);

@@ -16,6 +16,13 @@
 #include "system/listen.h"
 #include "system/spawn.h"
 
+/* How a generation's workers come to life. */
+enum starts {
+	STARTS_BY_EXEC,
+	STARTS_BY_FORK,		/* of its mold */
+	STARTS_UNDECIDED,	/* its mold will say */
+};
+
 struct generation {
 	unsigned number;
 	unsigned refs;
@@ -37,6 +44,9 @@ struct generation {
 	char **command;			/* words of `command`, NULL otherwise */
 	char *launcher;			/* path of the launcher's __main__.py */
 	int log_fd;			/* worker-log = FILE, or -1 */
+	enum starts starts;
+	unsigned mold_failures;		/* molds that ended before they forked, in a row */
+	char *mold_words;		/* what the last mold said of preload; or NULL */
 	bool fds_said;			/* that reload-on-fds cannot work here */
 	bool uss_said;			/* the same of reload-on-uss */
 	bool shared_said;		/* that reload-on-rss counts what is shared */

@@ -25,6 +25,7 @@ extern char **environ;
 
 #define FDS_MAX 72		/* 64 listeners and a few of our own */
 #define TITLE_MAX_BYTES 96
+#define BEAT_MAX_MS UINT64_C(10000)
 
 static struct rlimit original_nofile;
 static bool has_original_nofile;
@@ -189,50 +190,85 @@ build_argv(const struct launch *l, struct strings *argv)
 	}
 	strings_add(argv, "%s", l->gen->python);
 	strings_add(argv, "%s", l->gen->launcher);
-	strings_add(argv, "worker");
+	strings_add(argv, "%s", l->is_mold ? "mold" : "worker");
 	strings_add(argv, "%s", s->wsgi != NULL ? "wsgi" : "asgi");
 	strings_add(argv, "%s", s->wsgi != NULL ? s->wsgi : s->asgi);
 }
 
+/* Between heartbeats; 0: none. */
+static uint64_t
+beat_ms(const struct settings *s)
+{
+	return MIN_OF(s->timeout_ms / 3, BEAT_MAX_MS);
+}
+
+/* The sockets, in the words of sd_listen_fds(3), and who this worker is. */
 static void
-build_env(const struct launch *l, struct strings *env, const struct spawn_fd *fds, size_t n_fds)
+env_of_worker(const struct launch *l, struct strings *env)
 {
 	const struct generation *g = l->gen;
 	AUTO_BUF struct buf names = BUF_INIT(8192);
-	char title[TITLE_MAX_BYTES];
 
-	env_base(env, g->settings);
 	for (size_t i = 0; i < g->n_listeners; i++)
 		buf_printf(&names, "%s%s", i > 0 ? ":" : "", g->listeners[i]->name != NULL
 		    ? g->listeners[i]->name : "listen");
 	strings_add(env, "LISTEN_FDS=%zu", g->n_listeners);
 	strings_add(env, "LISTEN_PID=0000000000");
 	strings_add(env, "LISTEN_FDNAMES=%s", names.data != NULL ? names.data : "");
+	strings_add(env, "PREFORKD_SLOT=%u", l->slot);
+	strings_add(env, "PREFORKD_WORKER_ID=%u", l->worker_id);
+	strings_add(env, "PREFORKD_SERIAL=%llu", (unsigned long long)l->serial);
+	if (l->notify_socket != NULL)
+		strings_add(env, "NOTIFY_SOCKET=%s", l->notify_socket);
+	if (beat_ms(g->settings) != 0)
+		strings_add(env, "WATCHDOG_USEC=%" PRIu64,
+		    g->settings->timeout_ms * USEC_PER_MSEC);
+}
+
+/* What the launcher reads: PREFORKD_SETTINGS. */
+static void
+env_of_agent(const struct launch *l, struct strings *env)
+{
+	const struct generation *g = l->gen;
+	char title[TITLE_MAX_BYTES], worker_title[TITLE_MAX_BYTES];
+	const struct worker_settings w = {
+		.title = title,
+		.limit_requests = l->limit_requests,
+		.beat_ms = beat_ms(g->settings),
+		.worker_title = l->is_mold ? worker_title : NULL,
+		.master = getpid(),
+	};
+	AUTO_FREE char *json = NULL;
+
+	if (l->is_mold)
+		snprintf(title, sizeof title, "preforkd: %s mold g%u", g->settings->name,
+		    g->number);
+	else
+		snprintf(title, sizeof title, "preforkd: %s worker %u", g->settings->name,
+		    l->slot);
+	snprintf(worker_title, sizeof worker_title, "preforkd: %s worker %%d", g->settings->name);
+	json = worker_settings_json(g->settings, &w);
+	if (json == NULL)
+		env->failed = true;
+	else
+		strings_add(env, "PREFORKD_SETTINGS=%s", json);
+}
+
+static void
+build_env(const struct launch *l, struct strings *env, const struct spawn_fd *fds, size_t n_fds)
+{
+	env_base(env, l->gen->settings);
 	for (size_t i = 0; i < n_fds; i++) {
 		if (fds[i].from == l->channel_fd)
 			strings_add(env, "PREFORKD_CHANNEL=%d", fds[i].to);
 		else if (fds[i].from == l->real_stderr_fd && fds[i].to > 2)
 			strings_add(env, "PREFORKD_STDERR=%d", fds[i].to);
 	}
-	strings_add(env, "PREFORKD_SLOT=%u", l->slot);
-	strings_add(env, "PREFORKD_WORKER_ID=%u", l->worker_id);
-	strings_add(env, "PREFORKD_SERIAL=%llu", (unsigned long long)l->serial);
-	strings_add(env, "PREFORKD_GENERATION=%u", g->number);
-	if (l->notify_socket != NULL)
-		strings_add(env, "NOTIFY_SOCKET=%s", l->notify_socket);
-	if (l->beat_ms != 0)
-		strings_add(env, "WATCHDOG_USEC=%" PRIu64, g->settings->timeout_ms * USEC_PER_MSEC);
-	if (g->has_agent) {
-		char *json;
-
-		snprintf(title, sizeof title, "preforkd: %s worker %u", g->settings->name, l->slot);
-		json = worker_settings_json(g->settings, title, l->limit_requests, l->beat_ms);
-		if (json == NULL)
-			env->failed = true;
-		else
-			strings_add(env, "PREFORKD_SETTINGS=%s", json);
-		free(json);
-	}
+	strings_add(env, "PREFORKD_GENERATION=%u", l->gen->number);
+	if (!l->is_mold)
+		env_of_worker(l, env);
+	if (l->gen->has_agent)
+		env_of_agent(l, env);
 }
 
 static size_t
@@ -248,7 +284,7 @@ build_fds(const struct launch *l, struct spawn_fd *fds)
 	else
 		fds[n++] = (struct spawn_fd){ 1, 1 };
 	fds[n++] = (struct spawn_fd){ l->stderr_fd >= 0 ? l->stderr_fd : 2, 2 };
-	for (size_t i = 0; i < g->n_listeners; i++)
+	for (size_t i = 0; i < g->n_listeners && !l->is_mold; i++)
 		fds[n++] = (struct spawn_fd){
 		    lanes_socket(g->listeners[i], l->lane)->fd, next++ };
 	fds[n++] = (struct spawn_fd){ l->channel_fd, next++ };

@@ -13,12 +13,12 @@
 
 struct launch {
 	const struct generation *gen;
+	bool is_mold;			/* no sockets; slot, lane, ids and limit mean nothing */
 	unsigned slot;
 	unsigned lane;			/* of the listening sockets */
 	unsigned worker_id;
 	uint64_t serial;
 	uint64_t limit_requests;	/* drawn, 0: none */
-	uint64_t beat_ms;		/* time between heartbeats, 0: none */
 	int channel_fd;			/* the child's end */
 	int stdout_fd;			/* -1: the master's own */
 	int stderr_fd;			/* likewise */
@@ -26,7 +26,7 @@ struct launch {
 	const char *notify_socket;	/* value of NOTIFY_SOCKET, or NULL */
 };
 
-/* The pid, or negative errno with e. Descriptors stay the caller's. */
+/* A worker, or a mold. The pid, or negative errno with e. Descriptors stay the caller's. */
 pid_t launch_worker(const struct launch *l, struct err *e);
 
 /* Runs on-worker-exit: a command of its own that nobody waits for. */

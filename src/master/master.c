@@ -148,7 +148,7 @@ on_ready(void *ctx, struct worker *w)
 	char took[32];
 
 	if (m->is_check) {
-		value_human_time(clock_now_ms() - w->spawned_ms, took, sizeof took);
+		value_human_time(clock_now_ms() - m->started_ms, took, sizeof took);
 		log_notice("the application is ready after %s (%s)", took,
 		    w->server != NULL ? w->server : "command");
 		m->exit_code = 0;
@@ -175,19 +175,36 @@ on_boot_failed(void *ctx, struct worker *w, const char *how, const char *words)
 }
 
 static void
-on_gave_up(void *ctx, struct worker *w, const char *words)
+on_gave_up(void *ctx, const char *words)
 {
 	struct master *m = ctx;
 	AUTO_BUF struct buf status = BUF_INIT(1024);
 
 	log_error("no worker could be started in %llu attempts (boot-attempts); preforkd ends%s%.*s",
-	    (unsigned long long)w->gen->settings->boot_attempts, words[0] != '\0' ? ": " : "",
+	    (unsigned long long)m->pool.gen->settings->boot_attempts, words[0] != '\0' ? ": " : "",
 	    (int)strcspn(words, "\n"), words);
 	buf_printf(&status, "start failed: %.*s", (int)strcspn(words, "\n"), words);
 	if (status.data != NULL)
 		notify_status(status.data);
 	m->exit_code = 1;
 	master_handle(m, ME_QUIT);
+}
+
+static void
+on_mold_ready(void *ctx, struct mold *mold)
+{
+	struct master *m = ctx;
+
+	reload_on_mold_ready(&m->reload, mold);
+}
+
+static void
+on_mold_failed(void *ctx, struct mold *mold, const char *how, const char *words)
+{
+	struct master *m = ctx;
+
+	reload_on_mold_failed(&m->reload, mold, how, words);
+	master_calls_check(m, true, words);
 }
 
 static void
@@ -218,6 +235,8 @@ static const struct pool_ops pool_ops = {
 	.ready = on_ready,
 	.boot_failed = on_boot_failed,
 	.gave_up = on_gave_up,
+	.mold_ready = on_mold_ready,
+	.mold_failed = on_mold_failed,
 	.ended = on_ended,
 	.empty = on_empty,
 	.reported = on_reported,

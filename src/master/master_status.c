@@ -147,6 +147,47 @@ fill_sockets(const struct generation *gen, struct status_socket *s)
 }
 
 static void
+fill_molds(const struct pool *p, uint64_t now, struct status_mold *s)
+{
+	static const char *const states[] = {
+		[MOLD_BOOTING] = "starting", [MOLD_READY] = "ready", [MOLD_ENDING] = "ending",
+	};
+
+	for (size_t i = 0; i < p->n_molds; i++) {
+		const struct mold *m = p->molds[i];
+
+		s[i] = (struct status_mold){
+			.pid = m->pid,
+			.generation = m->gen->number,
+			.state = states[m->state],
+			.age_ms = since(now, m->spawned_ms),
+			.forked = m->forked,
+			.rss_bytes = m->rss_bytes,
+			.footprint_known = m->footprint.known,
+			.uss_bytes = m->footprint.uss,
+			.pss_bytes = m->footprint.pss,
+			.swap_bytes = m->footprint.swap,
+		};
+	}
+}
+
+static void
+fill_preload(const struct pool *p, uint64_t now, struct status_preload *s)
+{
+	static const char *const hows[] = {
+		[STARTS_BY_EXEC] = "exec", [STARTS_BY_FORK] = "fork",
+		[STARTS_UNDECIDED] = "undecided",
+	};
+
+	*s = (struct status_preload){
+		.how = hows[p->gen->starts],
+		.text = p->gen->mold_words,
+		.failures = p->gen->mold_failures,
+		.next_attempt_ms = p->mold_next_ms > now ? p->mold_next_ms - now : 0,
+	};
+}
+
+static void
 fill(struct master *m, struct status *s, struct status_worker *workers, const char **listen)
 {
 	const struct pool *p = &m->pool;
@@ -188,6 +229,7 @@ fill(struct master *m, struct status *s, struct status_worker *workers, const ch
 			s->uss_unavailable = p->all[i]->uss_unavailable;
 	}
 	qsort(workers, p->n_all, sizeof *workers, compare_workers);
+	fill_preload(p, now, &s->preload);
 	fill_governor(p, now, &s->governor);
 }
 
@@ -196,14 +238,18 @@ master_status(struct master *m)
 {
 	AUTO_FREE struct status_worker *workers = calloc(m->pool.n_all + 1, sizeof *workers);
 	AUTO_FREE const char **listen = calloc(m->pool.gen->n_listeners + 1, sizeof *listen);
+	AUTO_FREE struct status_mold *molds = calloc(m->pool.n_molds + 1, sizeof *molds);
 	size_t n_sockets = count_sockets(m->pool.gen);
 	AUTO_FREE struct status_socket *sockets = calloc(n_sockets + 1, sizeof *sockets);
 	struct status s;
 
-	if (workers == NULL || listen == NULL || sockets == NULL)
+	if (workers == NULL || listen == NULL || sockets == NULL || molds == NULL)
 		return NULL;
 	fill(m, &s, workers, listen);
 	fill_sockets(m->pool.gen, sockets);
+	fill_molds(&m->pool, clock_now_ms(), molds);
+	s.molds = molds;
+	s.n_molds = m->pool.n_molds;
 	s.sockets = sockets;
 	s.n_sockets = n_sockets;
 	return status_to_json(&s);

@@ -5,7 +5,9 @@
  */
 #include "master/output.h"
 
+#include "base/buf.h"
 #include "base/log.h"
+#include "model/message.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -122,6 +124,21 @@ output_drain(struct output *o)
 		;
 	emit(o);
 	return o->eof;
+}
+
+char *
+output_last_words(const struct output *o, const char *said)
+{
+	AUTO_BUF struct buf b = BUF_INIT(OUTPUT_TAIL_MAX + 1);
+
+	if (said != NULL && said[0] != '\0')
+		return strdup(said);
+	if (o != NULL)
+		message_text(o->tail, o->tail_len, &b);
+	while (b.len > 0 && b.data[b.len - 1] == '\n')
+		b.data[--b.len] = '\0';
+	b.failed = false;	/* cut, not refused */
+	return buf_take(&b);
 }
 
 void

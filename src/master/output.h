@@ -34,6 +34,10 @@ void output_set_prefix(struct output *o, const char *prefix);
 /* Reads what is in the pipe now (bounded), for example when the writer has died. True
  * when nobody holds the other end any more. */
 bool output_drain(struct output *o);
+/* The last words of a process that failed: what it said of itself (may be NULL), else the end
+ * of its stderr (o may be NULL), without the last newline. Owned; "" for nothing, NULL: out
+ * of memory. */
+char *output_last_words(const struct output *o, const char *said);
 /* Passes an unfinished line on, closes the pipe and frees. NULL is fine. */
 void output_free(struct output *o);
 

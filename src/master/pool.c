@@ -23,6 +23,9 @@ static const struct worker_ops worker_ops = {
 	.news = on_worker_news,
 	.retry = on_worker_retry,
 	.reported = on_worker_reported,
+	.is_known = pool_is_known,
+	.born = pool_on_born,
+	.stillborn = pool_on_stillborn,
 };
 
 static int
@@ -50,6 +53,7 @@ pool_init(struct pool *p, struct ev_loop *loop, const struct pool_ops *ops, void
 	ev_init(&p->sampling, NULL);
 	ev_init(&p->holding, NULL);
 	ev_init(&p->steering, NULL);
+	ev_init(&p->mold_retry, NULL);
 	governor_init(&p->governor);
 	governor_set_policy(&p->governor, &gen->policy);
 	p->gen = generation_ref(gen);
@@ -67,6 +71,10 @@ pool_fini(struct pool *p)
 	pool_sampling_stop(p);
 	ev_timer_stop(p->loop, &p->holding);
 	ev_timer_stop(p->loop, &p->steering);
+	ev_timer_stop(p->loop, &p->mold_retry);
+	while (p->n_molds > 0)
+		mold_free(p->molds[--p->n_molds]);
+	free(p->molds);
 	while (p->n_all > 0)
 		pool_remove(p, p->all[p->n_all - 1]);
 	for (size_t i = 0; i < p->n_leaving; i++)
@@ -88,18 +96,28 @@ pool_wake(struct pool *p)
 
 /* The list of all workers. */
 
+static bool
+is_worker_id_taken(const struct pool *p, unsigned id)
+{
+	for (size_t i = 0; i < p->n_all; i++)
+		if (p->all[i]->worker_id == id)
+			return true;
+	/* What clears up behind a worker by its id must not meet the next one's things. */
+	for (unsigned i = 0; i < p->hooks; i++)
+		if (p->hook_ids[i] == id)
+			return true;
+	return false;
+}
+
+/* The lowest that is free: workers that overlap must differ. */
 static unsigned
 free_worker_id(const struct pool *p)
 {
-	/* Two workers that overlap must differ; with n objects one of 1..n+1 is free. */
-	for (unsigned id = 1;; id++) {
-		size_t i = 0;
+	unsigned id = 1;
 
-		while (i < p->n_all && p->all[i]->worker_id != id)
-			i++;
-		if (i == p->n_all)
-			return id;
-	}
+	while (is_worker_id_taken(p, id))
+		id++;
+	return id;
 }
 
 struct worker *
@@ -212,7 +230,7 @@ pool_spawn(struct pool *p, struct worker *w)
 	struct err e;
 	char delay[32];
 
-	if (worker_spawn(w, &e) >= 0)
+	if (pool_launch(p, w, &e) >= 0)
 		return true;
 	slot->failures++;
 	value_human_time(backoff_ms(slot->failures), delay, sizeof delay);
@@ -254,6 +272,8 @@ fill_slots(struct pool *p)
 static bool
 may_fill(const struct pool *p)
 {
+	if (!pool_can_start(p))
+		return false;
 	if (p->ever_ready || p->boot_failures == 0)
 		return true;
 	for (size_t i = 0; i < p->n_all; i++)
@@ -274,10 +294,11 @@ on_round(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		if (worker_state(p->all[i - 1]) == WS_VACANT)
 			pool_remove(p, p->all[i - 1]);
 	if (p->stopping) {
-		if (p->n_all == 0)
+		if (p->n_all == 0 && p->n_molds == 0)
 			p->ops->empty(p->ctx);
 		return;
 	}
+	pool_keep_molds(p);
 	if (may_fill(p))
 		fill_slots(p);
 	pool_govern(p);

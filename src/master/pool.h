@@ -26,7 +26,11 @@ struct pool_ops {
 	/* It ended before it was ready, unasked. words: its last words. Before it is freed. */
 	void (*boot_failed)(void *ctx, struct worker *w, const char *how, const char *words);
 	/* The first generation has failed boot-attempts times. */
-	void (*gave_up)(void *ctx, struct worker *w, const char *words);
+	void (*gave_up)(void *ctx, const char *words);
+	/* The mold of a generation is ready, or has decided that none is wanted. */
+	void (*mold_ready)(void *ctx, struct mold *m);
+	/* It ended before that. Before it is freed. */
+	void (*mold_failed)(void *ctx, struct mold *m, const char *how, const char *words);
 	/* Any worker ended. Before it is freed. */
 	void (*ended)(void *ctx, struct worker *w);
 	/* pool_stop was called and nobody is left. */
@@ -56,6 +60,10 @@ struct pool {
 	size_t target;
 	struct worker **all;		/* every worker object, draining ones too */
 	size_t n_all, cap_all;
+	struct mold **molds;		/* of the current generation, a candidate, older ones */
+	size_t n_molds;
+	uint64_t mold_next_ms;		/* no new one before this */
+	ev_timer mold_retry;
 	struct worker *canary;		/* of a generation that has not committed, or NULL */
 	struct gov_worker **view;	/* scratch for the governor, cap_all long */
 
@@ -74,6 +82,7 @@ struct pool {
 	bool left_out;			/* somebody, for want of time */
 	uint64_t next_check_ms;		/* of the listening sockets */
 	pid_t hook_pids[POOL_HOOKS_MAX];	/* on-worker-exit commands that run */
+	unsigned hook_ids[POOL_HOOKS_MAX];	/* and the worker ids that they are about */
 	unsigned hooks;
 
 	struct listener **leaving;	/* removed addresses that are still served */
@@ -121,6 +130,9 @@ void pool_stop(struct pool *p, bool quick);
 /* The worker with this pid, or NULL. */
 struct worker *pool_find_pid(const struct pool *p, pid_t pid);
 struct worker *pool_serving(const struct pool *p, unsigned slot);
+/* Reads the first words of workers that were asked for: one of them may be the child that has
+ * just died. */
+void pool_hear_newborn(struct pool *p);
 /* A dead child of ours that has just been reaped. */
 void pool_reaped(struct pool *p, struct worker *w, const struct death *d);
 
@@ -148,6 +160,8 @@ void pool_memory_tick(struct pool *p);
 /* Measures the private memory of w, which has `rss` bytes now, when that is due and there is
  * time for it. True when w->footprint is of this moment. */
 bool pool_measure(struct pool *p, struct worker *w, uint64_t rss, uint64_t now);
+/* The molds, likewise. */
+void pool_measure_molds(struct pool *p, uint64_t now);
 /* Says once in a generation when reload-on-rss would replace w for memory that is shared. */
 void pool_warn_shared(struct worker *w, uint64_t rss);
 
@@ -182,8 +196,31 @@ void pool_note_leaving(struct pool *p, const struct generation *old);
 void pool_check_leaving(struct pool *p);
 void pool_block_all(struct pool *p);
 
+/* pool_mold.c */
+/* Starts what the current generation lacks, ends what nobody needs. */
+void pool_keep_molds(struct pool *p);
+/* Starts one for a generation that has not committed. */
+int pool_start_candidate_mold(struct pool *p, struct generation *gen, struct err *e);
+/* Ends that of the generation, if it has one. */
+void pool_end_mold(struct pool *p, const struct generation *gen);
+void pool_end_molds(struct pool *p);
+/* The one of the generation that is not ending, or NULL. */
+struct mold *pool_mold(const struct pool *p, const struct generation *gen);
+/* False: workers of the current generation cannot be started now. */
+bool pool_can_start(const struct pool *p);
+/* True when pid was a mold. */
+bool pool_mold_reaped(struct pool *p, const struct death *d);
+/* Starts w's process, by the mold of its generation or by exec. */
+int pool_launch(struct pool *p, struct worker *w, struct err *e);
+/* For struct worker_ops; ctx is the pool. */
+bool pool_is_known(void *ctx, pid_t pid);
+void pool_on_born(void *ctx, struct worker *w);
+void pool_on_stillborn(void *ctx, struct worker *w);
+
 void pool_remove(struct pool *p, struct worker *w);
 struct worker *pool_add(struct pool *p, struct generation *gen, unsigned slot);
+/* No process was forked for w. */
+void pool_stillborn(struct pool *p, struct worker *w);
 /* Starts w's process; on failure says so and holds the slot for a while. */
 bool pool_spawn(struct pool *p, struct worker *w);
 

@@ -65,7 +65,7 @@ pool_start_canary(struct pool *p, struct generation *gen, struct err *e)
 
 	if (w == NULL)
 		return err_sys(e, ENOMEM, "cannot start a worker");
-	r = worker_spawn(w, e);
+	r = pool_launch(p, w, e);
 	if (r < 0) {
 		pool_remove(p, w);
 		return r;
@@ -118,6 +118,9 @@ pool_commit(struct pool *p, struct generation *gen)
 	struct generation *old = p->gen;
 
 	p->gen = generation_ref(gen);
+	for (size_t i = 0; i < p->n_molds; i++)
+		p->molds[i]->is_candidate = false;
+	p->mold_next_ms = 0;
 	governor_set_policy(&p->governor, &gen->policy);
 	pool_note_leaving(p, old);
 	generation_unref(old);
@@ -185,5 +188,7 @@ pool_stop(struct pool *p, bool quick)
 	}
 	if (!quick)
 		pool_hold_start(p);
+	/* What they were asked for already they still fork. */
+	pool_end_molds(p);
 	pool_wake(p);
 }

@@ -71,10 +71,12 @@ run_hook(struct pool *p, const struct worker *w, const char *how)
 		return;
 	}
 	pid = launch_hook(&h, &e);
-	if (pid < 0)
+	if (pid < 0) {
 		worker_log(w, LOG_LEVEL_WARN, "on-worker-exit: %s", e.text);
-	else
-		p->hook_pids[p->hooks++] = pid;
+		return;
+	}
+	p->hook_ids[p->hooks] = w->worker_id;
+	p->hook_pids[p->hooks++] = pid;
 }
 
 bool
@@ -83,6 +85,7 @@ pool_hook_reaped(struct pool *p, pid_t pid)
 	for (unsigned i = 0; i < p->hooks; i++) {
 		if (p->hook_pids[i] == pid) {
 			p->hook_pids[i] = p->hook_pids[--p->hooks];
+			p->hook_ids[i] = p->hook_ids[p->hooks];
 			return true;
 		}
 	}
@@ -175,8 +178,11 @@ settle_slot(struct pool *p, struct worker *w, char *next, size_t len)
 		slot->serving = slot->successor;
 		slot->successor = NULL;
 		slot->serving->gov.is_successor = false;
-		snprintf(next, len, "; pid %d, starting already, takes its place",
-		    (int)slot->serving->pid);
+		if (slot->serving->unborn)
+			snprintf(next, len, "; its successor, starting already, takes its place");
+		else
+			snprintf(next, len, "; pid %d, starting already, takes its place",
+			    (int)slot->serving->pid);
 		return 0;
 	}
 	delay = next_delay(p, slot, w);
@@ -219,8 +225,52 @@ pool_reaped(struct pool *p, struct worker *w, const struct death *d)
 	pool_check_sockets(p, p->gen, w->lane);
 	pool_steer(p);
 	if (gave_up)
-		p->ops->gave_up(p->ctx, w, words != NULL ? words : "");
+		p->ops->gave_up(p->ctx, words != NULL ? words : "");
 	if (delay > 0 && !p->stopping)
+		worker_hold(w, delay);
+	pool_wake(p);
+}
+
+/* The mold died before it got to it, or says why it could not. The first is no fault of the
+ * worker: its slot, or the one whose successor it was to be, waits for the next mold. */
+void
+pool_stillborn(struct pool *p, struct worker *w)
+{
+	static const struct death none = {0};
+	bool failed = w->last_words != NULL && w->reason == REASON_NONE;
+	struct slot *slot = w->slot <= p->n_slots ? &p->slots[w->slot - 1] : NULL;
+	uint64_t now = clock_now_ms(), delay = 0;
+	char text[32] = "";
+
+	worker_reaped(w, &none);
+	w->unborn = false;
+	if (failed)
+		governor_boot_failed(&p->governor, now);
+	if (slot != NULL && slot->successor == w) {
+		slot->successor = NULL;
+		if (slot->serving != NULL)
+			slot->serving->gov.has_successor = false;
+	} else if (slot != NULL && slot->serving == w) {
+		slot->serving = NULL;
+		if (failed && !p->stopping && w->slot <= p->target) {
+			delay = backoff_ms(++slot->failures);
+			slot->serving = w;
+		}
+	}
+	if (delay != 0)
+		value_human_time(delay, text, sizeof text);
+	if (failed)
+		worker_log(w, LOG_LEVEL_ERROR, "cannot be started: %.*s%s%s",
+		    (int)strcspn(w->last_words, "\n"), w->last_words,
+		    delay != 0 ? "; tried again in " : "", text);
+	else
+		worker_log(w, LOG_LEVEL_INFO, "was not forked: mold pid %d ended before",
+		    (int)w->mold_pid);
+	if (w == p->canary)
+		p->ops->boot_failed(p->ctx, w, "it was not forked",
+		    w->last_words != NULL ? w->last_words : "");
+	p->ops->ended(p->ctx, w);
+	if (delay != 0)
 		worker_hold(w, delay);
 	pool_wake(p);
 }

@@ -59,24 +59,18 @@ note_unavailable(struct worker *w, const char *why)
 	worker_log(w, LOG_LEVEL_WARN, "reload-on-uss has no effect: %s", why);
 }
 
-static bool
-measure(struct worker *w, uint64_t rss, uint64_t now)
+/* The process alone. 0 or negative errno. */
+static int
+measure_into(struct procmem *mem, struct footprint *f, uint64_t rss, uint64_t now)
 {
 	struct procmem_rollup sum;
-	const char *why;
 	int r;
 
-	w->footprint.tried_ms = now;
-	r = procmem_read_rollup(&w->mem, &sum);
-	why = why_unavailable(r);
-	if (why != NULL)
-		note_unavailable(w, why);
+	f->tried_ms = now;
+	r = procmem_read_rollup(mem, &sum);
 	if (r < 0)
-		return false;
-	w->uss_unavailable = NULL;
-	if (w->members > 0)
-		(void)procmem_group_rollup(w->pid, &sum);
-	w->footprint = (struct footprint){
+		return r;
+	*f = (struct footprint){
 		.known = true,
 		.tried_ms = now,
 		.rss = rss,
@@ -84,6 +78,26 @@ measure(struct worker *w, uint64_t rss, uint64_t now)
 		.pss = sum.pss_bytes,
 		.swap = sum.swap_bytes,
 	};
+	return 0;
+}
+
+static bool
+measure(struct worker *w, uint64_t rss, uint64_t now)
+{
+	int r = measure_into(&w->mem, &w->footprint, rss, now);
+	const char *why = why_unavailable(r);
+	struct procmem_rollup sum = {0};
+
+	if (why != NULL)
+		note_unavailable(w, why);
+	if (r < 0)
+		return false;
+	w->uss_unavailable = NULL;
+	if (w->members > 0 && procmem_group_rollup(w->pid, &sum) >= 0) {
+		w->footprint.uss += sum.uss_bytes;
+		w->footprint.pss += sum.pss_bytes;
+		w->footprint.swap += sum.swap_bytes;
+	}
 	return true;
 }
 
@@ -132,4 +146,27 @@ pool_warn_shared(struct worker *w, uint64_t rss)
 	worker_log(w, LOG_LEVEL_WARN, "reload-on-rss = %s: more than half of this worker's memory "
 	    "(%s of %s) is shared with others and would not come back; reload-on-uss is the better "
 	    "key", key, shared, all);
+}
+
+void
+pool_measure_molds(struct pool *p, uint64_t now)
+{
+	for (size_t i = 0; i < p->n_molds; i++) {
+		struct mold *m = p->molds[i];
+		struct procmem_sample s;
+		uint64_t begun;
+
+		/* One that imports could be another process a moment later, by exec. */
+		if (m->state != MOLD_READY ||
+		    (m->mem.statm_fd < 0 && procmem_open(&m->mem, m->pid) < 0) ||
+		    procmem_read(&m->mem, &s) < 0)
+			continue;
+		m->rss_bytes = s.rss_bytes;
+		if (footprint_need(&m->footprint, s.rss_bytes, 0, 0, now) == FOOTPRINT_FRESH ||
+		    p->measured_us >= ROUTINE_US)
+			continue;
+		begun = clock_now_us();
+		(void)measure_into(&m->mem, &m->footprint, s.rss_bytes, now);
+		p->measured_us += clock_now_us() - begun;
+	}
 }

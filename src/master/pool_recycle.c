@@ -83,8 +83,12 @@ replace(struct pool *p, struct worker *old, enum reason reason)
 	describe(old, reason, detail, sizeof detail);
 	about.reason = reason_name(reason);
 	about.event = "recycle";
-	log_write(LOG_LEVEL_INFO, &about, "%s: %s; successor pid %d starts", reason_name(reason),
-	    detail, (int)w->pid);
+	if (w->unborn)
+		log_write(LOG_LEVEL_INFO, &about, "%s: %s; a successor is forked",
+		    reason_name(reason), detail);
+	else
+		log_write(LOG_LEVEL_INFO, &about, "%s: %s; successor pid %d starts",
+		    reason_name(reason), detail, (int)w->pid);
 	return true;
 }
 

@@ -48,7 +48,7 @@ pool_sampling_stop(struct pool *p)
 static bool
 is_sampled(const struct worker *w)
 {
-	return worker_state_is_alive(worker_state(w)) && worker_state(w) != WS_KILLED;
+	return worker_state_is_alive(worker_state(w)) && worker_state(w) != WS_KILLED && !w->unborn;
 }
 
 static bool
@@ -257,6 +257,7 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 			    : FLOOR_MS);
 		due = due || (w->gov.due != 0 && !w->gov.has_successor);
 	}
+	pool_measure_molds(p, now);
 	if (due && p->waiting == NULL)
 		pool_wake(p);
 	arm(p, MAX_OF(next, FLOOR_MS));

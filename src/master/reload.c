@@ -40,6 +40,8 @@ end(struct reload *r, const char *summary, const char *reason, const char *words
 	struct master *m = r->master;
 
 	ev_timer_stop(m->loop, &r->bake);
+	if (r->gen != NULL)
+		pool_end_mold(&m->pool, r->gen);
 	generation_unref(TAKE_PTR(r->gen));
 	r->phase = RELOAD_NONE;
 	m->pool.governor.hold = false;
@@ -105,6 +107,22 @@ keep_restart_keys(const struct settings *old, struct settings *new_)
 	return settings_keep_restart_keys(old, new_);
 }
 
+/* The first worker of the new generation. */
+static void
+start_canary(struct reload *r)
+{
+	struct master *m = r->master;
+	struct err e;
+
+	if (pool_start_canary(&m->pool, r->gen, &e) < 0)
+		give_up(r, NULL, "%s", e.text);
+	else if (m->pool.canary->unborn)
+		master_progress(m, "generation %u: a worker is forked", r->gen->number);
+	else
+		master_progress(m, "generation %u: worker pid %d boots", r->gen->number,
+		    (int)m->pool.canary->pid);
+}
+
 void
 reload_begin(struct reload *r)
 {
@@ -137,12 +155,31 @@ reload_begin(struct reload *r)
 		return;
 	}
 	m->pool.governor.hold = true;
-	if (pool_start_canary(&m->pool, r->gen, &e) < 0) {
+	if (r->gen->starts != STARTS_UNDECIDED)
+		start_canary(r);
+	else if (pool_start_candidate_mold(&m->pool, r->gen, &e) < 0)
 		give_up(r, NULL, "%s", e.text);
+	else
+		master_progress(m, "generation %u: its mold boots", plan.number);
+}
+
+void
+reload_on_mold_ready(struct reload *r, const struct mold *m)
+{
+	if (r->phase != RELOAD_BOOT || m->gen != r->gen)
 		return;
-	}
-	master_progress(m, "generation %u: worker pid %d boots", plan.number,
-	    (int)m->pool.canary->pid);
+	if (m->gen->mold_words != NULL)
+		master_progress(r->master, "%s", m->gen->mold_words);
+	start_canary(r);
+}
+
+void
+reload_on_mold_failed(struct reload *r, const struct mold *m, const char *how, const char *words)
+{
+	if ((r->phase == RELOAD_BOOT || r->phase == RELOAD_BAKE) && m->gen == r->gen)
+		give_up(r, words, "the new mold (pid %d) did not become ready: %s%s%.*s",
+		    (int)m->pid, how, words[0] != '\0' ? ": " : "", (int)strcspn(words, "\n"),
+		    words);
 }
 
 static void

@@ -1,8 +1,8 @@
 /*
  * reload.h - the transaction of SIGHUP and `preforkctl reload`.
  *
- * BOOT: the new settings are read and checked, sockets opened, one worker of the new
- * generation boots (the canary). BAKE: it has served for canary-time. Then the commit:
+ * BOOT: the new settings are read and checked, sockets opened, the mold of the new generation
+ * boots, where there is one, and then one worker (the canary). BAKE: it has served for canary-time. Then the commit:
  * the new generation is the current one and the others are replaced one by one (ROLL).
  * Before the commit every failure leaves everything as it was. Never blocks.
  */
@@ -44,6 +44,9 @@ void reload_cancel(struct reload *r);
 /* News of the pool. */
 void reload_on_ready(struct reload *r, const struct worker *w);
 void reload_on_boot_failed(struct reload *r, const struct worker *w, const char *how,
+    const char *words);
+void reload_on_mold_ready(struct reload *r, const struct mold *m);
+void reload_on_mold_failed(struct reload *r, const struct mold *m, const char *how,
     const char *words);
 void reload_on_ended(struct reload *r, const struct worker *w);
 /* Another reload waits: a roll need not be waited for. */

@@ -48,6 +48,8 @@ reopen_logs(struct master *m)
 	for (size_t i = 0; i < m->pool.n_all; i++)
 		if (worker_state_is_alive(worker_state(m->pool.all[i])))
 			worker_reopen_log(m->pool.all[i]);
+	for (size_t i = 0; i < m->pool.n_molds; i++)
+		mold_reopen_log(m->pool.molds[i]);
 }
 
 static void
@@ -95,9 +97,15 @@ reap_children(struct master *m)
 		if (reap_peek(&d) <= 0)
 			return;
 		w = pool_find_pid(&m->pool, d.pid);
+		if (w == NULL) {
+			pool_hear_newborn(&m->pool);
+			w = pool_find_pid(&m->pool, d.pid);
+		}
 		reap_finish(d.pid, w != NULL);
 		if (w != NULL)
 			pool_reaped(&m->pool, w, &d);
+		else if (pool_mold_reaped(&m->pool, &d))
+			continue;
 		else if (!helper_reaped(&m->helper, &d) && m->pool.hooks > 0 &&
 		    pool_hook_reaped(&m->pool, d.pid))
 			log_debug("on-worker-exit command pid %d ended", (int)d.pid);

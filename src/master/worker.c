@@ -16,7 +16,6 @@
 #include <string.h>
 
 static void on_deadline(struct ev_loop *loop, ev_timer *t, int revents);
-static void on_liveness(struct ev_loop *loop, ev_timer *t, int revents);
 
 struct worker *
 worker_new(struct ev_loop *loop, const struct worker_ops *ops, void *ctx,
@@ -36,7 +35,7 @@ worker_new(struct ev_loop *loop, const struct worker_ops *ops, void *ctx,
 	w->mem = PROCMEM_NONE;
 	w->report = BUF_INIT(WORKER_REPORT_MAX);
 	ev_init(&w->deadline, on_deadline);
-	ev_init(&w->liveness, on_liveness);
+	worker_liveness_init(w);
 	ev_init(&w->probe, NULL);
 	ev_init(&w->resume, NULL);
 	return w;
@@ -84,16 +83,7 @@ worker_about(const struct worker *w)
 char *
 worker_last_words(const struct worker *w)
 {
-	AUTO_BUF struct buf b = BUF_INIT(MESSAGE_MAX + OUTPUT_TAIL_MAX);
-
-	if (w->last_words != NULL && w->last_words[0] != '\0')
-		return strdup(w->last_words);
-	if (w->err != NULL)
-		message_text(w->err->tail, w->err->tail_len, &b);
-	while (b.len > 0 && b.data[b.len - 1] == '\n')
-		b.data[--b.len] = '\0';
-	b.failed = false;
-	return buf_take(&b);
+	return output_last_words(w->err, w->last_words);
 }
 
 /* Timers. */
@@ -131,94 +121,17 @@ on_deadline(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		w->ops->retry(w->ctx, w);
 }
 
-static struct liveness
-liveness_of(const struct worker *w)
-{
-	const struct settings *s = w->gen->settings;
-	struct liveness l = {
-		.last_beat_ms = w->last_beat_ms,
-		.oldest_ms = w->oldest_ms,
-		.request_timeout_ms = s->request_timeout_ms,
-	};
-
-	if (l.request_timeout_ms == REQUEST_TIMEOUT_AUTO)
-		l.request_timeout_ms = w->is_sync ? s->timeout_ms : 0;
-	/* A plain command is held to heartbeats once it has sent one. */
-	if (w->gen->has_agent ? s->timeout_ms != 0 : w->has_beat)
-		l.timeout_ms = s->timeout_ms;
-	/* A sync worker beats between requests only. */
-	if (w->is_sync)
-		l.last_beat_ms = MAX_OF(l.last_beat_ms, w->oldest_ms);
-	return l;
-}
-
-void
-worker_liveness_rearm(struct worker *w)
-{
-	struct liveness l = liveness_of(w);
-	uint64_t now = clock_now_ms(), next = now;
-
-	if ((worker_state(w) != WS_READY && worker_state(w) != WS_DRAINING) || w->agent_lost) {
-		ev_timer_stop(w->loop, &w->liveness);
-		return;
-	}
-	if (liveness_check(&l, now, &next) == REASON_NONE && next == UINT64_MAX) {
-		ev_timer_stop(w->loop, &w->liveness);
-		return;
-	}
-	next = MAX_OF(next, w->live_until_ms);
-	/* A timer that runs already and fires no later will look again by itself: beats
-	 * come often, and each would cost a heap operation otherwise. */
-	if (ev_is_active(&w->liveness) && w->liveness_ms <= next)
-		return;
-	w->liveness_ms = next;
-	ev_timer_stop(w->loop, &w->liveness);
-	ev_timer_set(&w->liveness, (double)(next > now ? next - now : 0) / 1000.0, 0.);
-	ev_timer_start(w->loop, &w->liveness);
-}
-
-static void
-on_liveness(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
-{
-	struct worker *w = container_of(t, struct worker, liveness);
-	uint64_t now = clock_now_ms(), late = now - w->liveness_ms, next;
-	struct liveness l;
-	enum reason reason;
-	char age[32];
-
-	worker_channel_drain(w);
-	if (worker_state(w) != WS_READY && worker_state(w) != WS_DRAINING)
-		return;
-	l = liveness_of(w);
-	if (late > WORKER_LATE_MS) {
-		/* Everybody may have been frozen with us: a whole new term for all. */
-		w->live_until_ms = now + MAX_OF(l.timeout_ms, l.request_timeout_ms);
-		worker_log(w, LOG_LEVEL_INFO, "the master itself was stopped for %llu ms; "
-		    "timeouts start anew", (unsigned long long)late);
-	}
-	reason = liveness_check(&l, now, &next);
-	if (reason == REASON_NONE || now < w->live_until_ms) {
-		worker_liveness_rearm(w);
-		return;
-	}
-	if (reason == REASON_REQUEST_TIMEOUT) {
-		value_human_time(now - w->oldest_ms, age, sizeof age);
-		worker_log(w, LOG_LEVEL_ERROR, "a request runs for %s (request-timeout); it is "
-		    "killed%s and replaced", age, w->prints_stacks ? ", its stacks follow," : "");
-	} else {
-		value_human_time(now - l.last_beat_ms, age, sizeof age);
-		worker_log(w, LOG_LEVEL_ERROR, "no heartbeat for %s (timeout); it hangs, is "
-		    "killed%s and replaced", age, w->prints_stacks ? ", its stacks follow," : "");
-	}
-	worker_handle(w, WE_KILL, reason);
-}
-
 /* Acts. */
 
 static void
 send_signal(struct worker *w, int sig)
 {
-	int r = sig == SIGKILL ? reap_signal_group(w->pid, sig) : reap_signal(w->pid, sig);
+	int r;
+
+	/* worker_born() does it. */
+	if (w->unborn)
+		return;
+	r = sig == SIGKILL ? reap_signal_group(w->pid, sig) : reap_signal(w->pid, sig);
 
 	/* Group leaders exist from their own setpgid() on only. */
 	if (r < 0 && sig == SIGKILL)
@@ -361,7 +274,7 @@ log_transition(struct worker *w, enum worker_state from, enum worker_state to,
 		    (unsigned long long)w->in_flight);
 	else if (from == WS_STOPPING)
 		worker_log(w, LOG_LEVEL_WARN, "ignored SIGTERM; SIGKILL");
-	else if (from == WS_KILLED && !w->aborted && !w->over_stall_warned) {
+	else if (from == WS_KILLED && !w->aborted && !w->unborn && !w->over_stall_warned) {
 		w->over_stall_warned = true;
 		worker_log(w, LOG_LEVEL_ERROR, "does not end after SIGKILL (waits in the kernel?); "
 		    "tried again every second");
@@ -396,6 +309,21 @@ worker_handle(struct worker *w, enum worker_event event, enum reason reason)
 	if (event == WE_READY)
 		w->ops->ready(w->ctx, w);
 	return true;
+}
+
+void
+worker_born(struct worker *w, pid_t pid)
+{
+	w->pid = pid;
+	w->unborn = false;
+	(void)channel_name_senders(w->channel_fd, false);
+	worker_set_prefixes(w);
+	/* What was decided about it meanwhile. */
+	if (worker_state(w) == WS_STOPPING)
+		send_signal(w, SIGTERM);
+	else if (worker_state(w) == WS_KILLED)
+		send_signal(w, SIGKILL);
+	w->ops->born(w->ctx, w);
 }
 
 void

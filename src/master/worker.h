@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "master/generation.h"
+#include "master/mold.h"
 #include "master/output.h"
 #include "model/footprint.h"
 #include "model/governor.h"
@@ -37,6 +38,12 @@ struct worker_ops {
 	void (*news)(void *ctx, struct worker *w);
 	/* A back-off is over: state VACANT. */
 	void (*retry)(void *ctx, struct worker *w);
+	/* The pid is that of another worker, a mold, or anything else of ours. */
+	bool (*is_known)(void *ctx, pid_t pid);
+	/* It has been forked, and its pid is known. */
+	void (*born)(void *ctx, struct worker *w);
+	/* No process was forked for it; what the mold said of it is in last_words. */
+	void (*stillborn)(void *ctx, struct worker *w);
 	/* An answer to worker_ask_report is complete. */
 	void (*reported)(void *ctx, struct worker *w, uint64_t id, const char *text);
 };
@@ -50,7 +57,9 @@ struct worker {
 	unsigned slot;			/* from 1 */
 	unsigned lane;			/* which socket of each address it accepts from */
 	unsigned worker_id;
-	pid_t pid;			/* 0: no process */
+	pid_t pid;			/* 0: no process, or not known yet */
+	pid_t mold_pid;			/* who was asked to fork it, 0: it was exec'd */
+	bool unborn;			/* asked for, and not seen yet */
 	bool is_canary;			/* first of a generation that has not committed */
 	struct gov_worker gov;		/* gov.state is the state */
 	uint64_t spawned_ms;
@@ -119,8 +128,13 @@ struct worker *worker_new(struct ev_loop *loop, const struct worker_ops *ops, vo
 /* Stops every watcher and frees; the process must have been reaped. NULL is fine. */
 void worker_free(struct worker *w);
 
-/* Starts its process. On failure the state stays VACANT and e says why. */
-int worker_spawn(struct worker *w, struct err *e);
+/* Starts its process: forked by the mold, or without one by exec. On failure the state stays
+ * VACANT and e says why. */
+int worker_spawn(struct worker *w, struct mold *mold, struct err *e);
+/* The process that was forked for it has shown itself. */
+void worker_born(struct worker *w, pid_t pid);
+/* For worker-log = prefix: who it is, in front of each line. */
+void worker_set_prefixes(struct worker *w);
 
 /* The one door to the table. reason: why, for events that end the worker. Returns false
  * when the event was ignored in this state. */
@@ -165,6 +179,8 @@ void worker_channel_stop(struct worker *w);
 void worker_channel_drain(struct worker *w);
 void worker_probe_start(struct worker *w);
 
+/* worker_liveness.c */
+void worker_liveness_init(struct worker *w);
 /* Looks at liveness again as soon as something changed. */
 void worker_liveness_rearm(struct worker *w);
 

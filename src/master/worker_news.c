@@ -31,16 +31,6 @@ rubbish(struct worker *w, const char *what)
 		    "these not logged)", what, held);
 }
 
-static char *
-clean_text(const char *text, size_t len, size_t max)
-{
-	AUTO_BUF struct buf b = BUF_INIT(max);
-
-	message_text(text, len, &b);
-	b.failed = false;	/* cut, not refused */
-	return buf_take(&b);
-}
-
 static void
 take_counts(struct worker *w, const struct message *m)
 {
@@ -75,7 +65,7 @@ take_report(struct worker *w, const struct message *m)
 	if (w->report_id == 0 || m->report != w->report_id)
 		return;
 	if ((m->has & MK_TEXT) != 0) {
-		text = clean_text(m->text, m->text_len, MESSAGE_MAX);
+		text = message_clean(m->text, m->text_len, MESSAGE_MAX);
 		if (text != NULL)
 			buf_puts(&w->report, text);
 	}
@@ -97,11 +87,11 @@ take_message(struct worker *w, const struct message *m)
 
 	take_counts(w, m);
 	if ((m->has & MK_SERVER) != 0)
-		base_replace(&w->server, clean_text(m->server, m->server_len, WORKER_TEXT_MAX));
+		base_replace(&w->server, message_clean(m->server, m->server_len, WORKER_TEXT_MAX));
 	if ((m->has & MK_STATUS) != 0)
-		base_replace(&w->status, clean_text(m->status, m->status_len, WORKER_TEXT_MAX));
+		base_replace(&w->status, message_clean(m->status, m->status_len, WORKER_TEXT_MAX));
 	if ((m->has & MK_ERROR) != 0)
-		base_replace(&w->last_words, clean_text(m->text, m->text_len, MESSAGE_MAX));
+		base_replace(&w->last_words, message_clean(m->text, m->text_len, MESSAGE_MAX));
 	w->is_sync = w->is_sync || (m->has & MK_SYNC) != 0;
 	w->prints_stacks = w->prints_stacks || (m->has & MK_STACKS) != 0;
 	w->stopping = w->stopping || (m->has & MK_STOPPING) != 0;
@@ -122,6 +112,10 @@ channel_lost(struct worker *w)
 {
 	ev_io_stop(w->loop, &w->channel_io);
 	base_close_p(&w->channel_fd);
+	if (w->unborn) {
+		w->ops->stillborn(w->ctx, w);
+		return;
+	}
 	if (!worker_state_is_alive(worker_state(w)) || w->agent_lost || !w->gen->has_agent)
 		return;
 	w->agent_lost = true;
@@ -145,6 +139,20 @@ is_from_worker(const struct worker *w, const struct channel_sender *sender)
 	return sender->uid == (w->gen->has_ids ? w->gen->uid : geteuid());
 }
 
+/* The kernel has named the sender. Only a child of ours that nobody knows yet can be the one
+ * that was asked for; its mold may say why there will be none. */
+static void
+take_first_word(struct worker *w, const struct message *m, pid_t sender)
+{
+	if ((m->has & MK_BORN) != 0 && reap_is_child(sender) &&
+	    !w->ops->is_known(w->ctx, sender))
+		worker_born(w, sender);
+	else if ((m->has & MK_ERROR) != 0)
+		base_replace(&w->last_words, message_clean(m->text, m->text_len, MESSAGE_MAX));
+	else
+		rubbish(w, "(or somebody in its name) a message before its first one");
+}
+
 /* 0 when nothing more waits, 1 after one datagram. */
 static int
 read_one(struct worker *w, int fd, bool is_notify)
@@ -154,7 +162,7 @@ read_one(struct worker *w, int fd, bool is_notify)
 	struct message m;
 	ssize_t n;
 
-	n = channel_recv(fd, data, sizeof data, is_notify ? &sender : NULL);
+	n = channel_recv(fd, data, sizeof data, is_notify || w->unborn ? &sender : NULL);
 	if (n == -EAGAIN)
 		return 0;
 	if (n == -EMSGSIZE) {
@@ -174,7 +182,10 @@ read_one(struct worker *w, int fd, bool is_notify)
 		rubbish(w, "rubbish");
 		return 1;
 	}
-	take_message(w, &m);
+	if (w->unborn)
+		take_first_word(w, &m, sender.pid);
+	else
+		take_message(w, &m);
 	return 1;
 }
 

@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-#define BEAT_MAX_MS UINT64_C(10000)
-
 static uint64_t
 random_number(void)
 {
@@ -75,14 +73,17 @@ open_ends(struct worker *w, struct child_ends *c, char notify_name[NOTIFY_NAME_M
 	return 0;
 }
 
-static void
-set_prefixes(struct worker *w)
+void
+worker_set_prefixes(struct worker *w)
 {
 	char prefix[48];
 
 	if (w->gen->settings->worker_log.how != WORKER_LOG_PREFIX)
 		return;
-	snprintf(prefix, sizeof prefix, "worker %u pid %d: ", w->slot, (int)w->pid);
+	if (w->pid > 0)
+		snprintf(prefix, sizeof prefix, "worker %u pid %d: ", w->slot, (int)w->pid);
+	else
+		snprintf(prefix, sizeof prefix, "worker %u: ", w->slot);
 	output_set_prefix(w->out, prefix);
 	output_set_prefix(w->err, prefix);
 }
@@ -96,7 +97,6 @@ launch_with(struct worker *w, const struct child_ends *c, const char *notify_nam
 	struct launch l = {
 		.gen = g, .slot = w->slot, .lane = w->lane, .worker_id = w->worker_id, .serial = w->gov.serial,
 		.limit_requests = w->gov.max_requests,
-		.beat_ms = MIN_OF(s->timeout_ms / 3, BEAT_MAX_MS),
 		.channel_fd = c->channel,
 		.stdout_fd = file ? g->log_fd : c->out,
 		.stderr_fd = c->err,
@@ -113,29 +113,54 @@ launch_with(struct worker *w, const struct child_ends *c, const char *notify_nam
 	return launch_worker(&l, e);
 }
 
+/* Its process comes later, and says so itself: worker_born(). */
+static int
+fork_with(struct worker *w, struct mold *mold, const struct child_ends *c, struct err *e)
+{
+	const struct mold_order order = {
+		.slot = w->slot, .lane = w->lane, .worker_id = w->worker_id,
+		.serial = w->gov.serial, .limit_requests = w->gov.max_requests,
+		.channel_fd = c->channel, .stdout_fd = c->out, .stderr_fd = c->err,
+		.keeps_stderr = w->gen->settings->worker_log.how == WORKER_LOG_PREFIX,
+	};
+	int r = channel_name_senders(w->channel_fd, true);
+
+	if (r < 0)
+		return err_sys(e, -r, "cannot set up its channel");
+	w->unborn = true;
+	w->mold_pid = mold->pid;
+	r = mold_fork(mold, &order, e);
+	/* No failure of this worker: the end of its channel, nobody having the other one, says
+	 * in a moment that it is stillborn. */
+	return r == -EPIPE || r == -ECONNRESET ? 0 : r;
+}
+
 int
-worker_spawn(struct worker *w, struct err *e)
+worker_spawn(struct worker *w, struct mold *mold, struct err *e)
 {
 	CLEANUP(close_child_ends) struct child_ends c = { -1, -1, -1 };
 	char notify_name[NOTIFY_NAME_MAX];
-	pid_t pid;
 	int r;
 
 	draw_limits(w);
 	w->lane = w->gen->per_slot ? w->slot - 1 : 0;
 	r = open_ends(w, &c, notify_name, e);
-	if (r >= 0) {
-		pid = launch_with(w, &c, notify_name, e);
-		r = pid < 0 ? (int)pid : 0;
+	if (r >= 0 && mold != NULL) {
+		r = fork_with(w, mold, &c, e);
+	} else if (r >= 0) {
+		w->pid = launch_with(w, &c, notify_name, e);
+		r = w->pid < 0 ? (int)w->pid : 0;
 	}
 	if (r < 0) {
+		w->pid = 0;
+		w->unborn = false;
+		w->mold_pid = 0;
 		base_close_p(&w->channel_fd);
 		base_close_p(&w->notify_fd);
 		return r;
 	}
-	w->pid = pid;
 	w->spawned_ms = clock_now_ms();
-	set_prefixes(w);
+	worker_set_prefixes(w);
 	worker_channel_start(w);
 	worker_probe_start(w);
 	worker_handle(w, WE_SPAWN, REASON_NONE);

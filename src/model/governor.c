@@ -286,6 +286,8 @@ blocked(const struct governor *g, const struct gov_policy *p, uint64_t starting,
 {
 	if (starting >= p->concurrency)
 		return "another successor is starting";
+	if (g->mold_away)
+		return "the mold is not ready";
 	if (g->code_bad && now_ms < g->next_probe_ms) {
 		*wake = MIN_OF(*wake, g->next_probe_ms);
 		return "the last start failed; will be tried again";

@@ -83,6 +83,7 @@ struct governor {
 	uint64_t last_start_ms;
 	bool any_start;
 	bool hold;			/* a reload has not committed: only memory recycles */
+	bool mold_away;			/* nobody can be forked now */
 	bool code_bad;			/* the last boot failed */
 	unsigned boot_failures;		/* in a row */
 	uint64_t next_probe_ms;

@@ -236,6 +236,18 @@ backoff_ms(unsigned failures)
 }
 
 uint64_t
+mold_backoff_ms(unsigned failures)
+{
+	uint64_t delay = 30 * MSEC_PER_SEC;
+
+	if (failures < 2)
+		return backoff_ms(failures);
+	for (unsigned i = 2; i < failures && delay < 300 * MSEC_PER_SEC; i++)
+		delay *= 2;
+	return MIN_OF(delay, 300 * MSEC_PER_SEC);
+}
+
+uint64_t
 draw_limit(uint64_t limit, const struct jitter_setting *jitter, uint64_t random)
 {
 	uint64_t span;

@@ -114,6 +114,10 @@ bool reason_is_planned(enum reason r);		/* ends that never count as failures */
  * most 30 s. */
 uint64_t backoff_ms(unsigned failures);
 
+/* The same for a mold whose workers serve on: half a second once, then 30 s, doubled up to
+ * 5 min, as with code that is known to be bad. */
+uint64_t mold_backoff_ms(unsigned failures);
+
 /* limit plus a share of the jitter; random is uniform in 0..UINT64_MAX. 0 stays 0. */
 struct jitter_setting;
 uint64_t draw_limit(uint64_t limit, const struct jitter_setting *jitter, uint64_t random);

@@ -52,6 +52,8 @@ static const struct key_row rows[] = {
 	FLAG("REOPEN", MK_REOPEN),
 	FLAG("CLOSE", MK_CLOSE),
 	NUMBER("CONNECTIONS", MK_CONNECTIONS, connections),
+	FLAG("BORN", MK_BORN),
+	FLAG("FORKS", MK_FORKS),
 };
 
 static const struct key_row *
@@ -159,6 +161,16 @@ message_text(const char *text, size_t len, struct buf *out)
 		if (buf_putc(out, (char)c) < 0)
 			return;
 	}
+}
+
+char *
+message_clean(const char *text, size_t len, size_t max)
+{
+	AUTO_BUF struct buf b = BUF_INIT(max);
+
+	message_text(text, len, &b);
+	b.failed = false;
+	return buf_take(&b);
 }
 
 void

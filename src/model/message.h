@@ -33,6 +33,8 @@ enum message_key {
 	MK_STACKS	= 1 << 13,	/* SIGABRT prints Python's stacks */
 	MK_MAINPID	= 1 << 14,	/* seen and refused: identity is the socket */
 	MK_CONNECTIONS	= 1 << 20,	/* open ones */
+	MK_BORN	= 1 << 21,	/* first word of a forked worker: the kernel adds its pid */
+	MK_FORKS	= 1 << 22,	/* of a mold with READY: it will fork workers */
 	/* to the worker */
 	MK_LIMITS	= 1 << 15,	/* LIMITS=requests */
 	MK_DRAIN	= 1 << 16,
@@ -65,6 +67,9 @@ int message_parse(const char *data, size_t len, struct message *ret);
 /* Appends the unescaped text with every control character but newline and tab
  * replaced by '?', so that a worker cannot forge log lines. */
 void message_text(const char *text, size_t len, struct buf *out);
+
+/* The same as a string of at most max bytes, cut there. Owned; NULL: out of memory. */
+char *message_clean(const char *text, size_t len, size_t max);
 
 /* Appends one KEY=VALUE line. */
 void message_put_number(struct buf *out, const char *key, uint64_t value);

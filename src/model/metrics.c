@@ -180,9 +180,9 @@ put_memory(const struct writer *w, const json_t *m)
 		const char *key, *name, *help;
 	} sums[] = {
 		{ "rss_bytes", "memory_rss_bytes",
-		  "Resident memory of all workers; what is shared counts in each." },
+		  "Resident memory of workers and molds; what is shared counts in each." },
 		{ "pss_bytes", "memory_pss_bytes",
-		  "Memory of all workers; what is shared counts once." },
+		  "Memory of workers and molds; what is shared counts once." },
 		{ "uss_bytes", "memory_uss_bytes", "Memory that only one of them uses." },
 		{ "shared_bytes", "memory_shared_bytes", "The rest of it, which they share." },
 		{ "swap_bytes", "memory_swap_bytes", "Memory of them that was swapped out." },

@@ -52,6 +52,13 @@ static const struct option_choice balances[] = {
 	{ NULL, 0 }
 };
 
+static const struct option_choice preloads[] = {
+	{ "auto", PRELOAD_AUTO },
+	{ "yes", PRELOAD_YES },
+	{ "no", PRELOAD_NO },
+	{ NULL, 0 }
+};
+
 #define GROUP_RUNS	.group = "What runs", .flags = OPTF_NEW_WORKERS
 #define GROUP_WHOM	.group = "As whom", .flags = OPTF_NEW_WORKERS
 #define GROUP_SOCKETS	.group = "Sockets"
@@ -93,6 +100,14 @@ const struct option options[] = {
 	    .help = "working folder of the workers"),
 	OPT("ready", ready, READY, GROUP_RUNS, .def = "auto", .min = 0, .max = DAY,
 	    .arg = "auto|notify|listen|TIME", .help = "how a command shows that it serves"),
+	OPT("preload", preload, CHOICE, GROUP_RUNS, .def = "auto", .choices = preloads,
+	    .arg = "auto|yes|no", .help = "import once, and fork workers from that"),
+	OPT("warm-up", warm_up, STRING, GROUP_RUNS, .arg = "PATHS|MODULE:FUNCTION",
+	    .help = "requests to answer before workers are forked"),
+	OPT("before-fork", before_fork, STRING, GROUP_RUNS, .arg = "MODULE:FUNCTION",
+	    .help = "called before a worker is forked"),
+	OPT("after-fork", after_fork, STRING, GROUP_RUNS, .arg = "MODULE:FUNCTION",
+	    .help = "called in each worker before it serves"),
 
 	OPT("user", user, STRING, GROUP_WHOM, .arg = "USER", .help = "user of the workers"),
 	OPT("group", group, STRING, GROUP_WHOM, .arg = "GROUP", .help = "group of the workers"),
@@ -228,10 +243,12 @@ static const struct { const char *theirs, *ours; } foreign_names[] = {
 	{ "forwarded-allow-ips", "[server]" }, { "gid", "group" },
 	{ "harakiri", "request-timeout" }, { "home", "virtualenv" }, { "host", "listen" },
 	{ "http", "listen" }, { "http-socket", "listen" }, { "keyfile", "[server]" },
+	{ "lazy", "preload" }, { "lazy-apps", "preload" },
 	{ "limit-concurrency", "worker-connections" },
 	{ "limit-max-requests", "max-requests" }, { "logto", "worker-log" },
 	{ "logger-level", "log-level" }, { "module", "wsgi" }, { "pid", "pidfile" },
-	{ "plugin", "python" }, { "port", "listen" }, { "processes", "workers" },
+	{ "plugin", "python" }, { "port", "listen" }, { "preload-app", "preload" },
+	{ "processes", "workers" },
 	{ "proxy-headers", "[server]" }, { "pyhome", "virtualenv" },
 	{ "python-path", "pythonpath" }, { "raw-env", "[env]" },
 	{ "root-path", "[server]" }, { "socket", "listen" }, { "stats", "status-listen" },

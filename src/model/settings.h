@@ -65,6 +65,11 @@ enum balance {
 	BALANCE_AUTO, BALANCE_SHARED, BALANCE_PER_SLOT
 };
 
+/* Whether workers are forked from a process that has imported the application. */
+enum preload {
+	PRELOAD_AUTO, PRELOAD_YES, PRELOAD_NO
+};
+
 struct settings {
 	/* what runs; exactly one of wsgi, asgi, command is set */
 	char *wsgi;
@@ -80,6 +85,10 @@ struct settings {
 	char *pythonpath;		/* ':'-separated absolute folders */
 	char *chdir;			/* absolute folder; default: the ini's folder */
 	struct ready_setting ready;
+	uint64_t preload;		/* enum preload */
+	char *warm_up;			/* request paths or module:function, between blanks */
+	char *before_fork;		/* module:function */
+	char *after_fork;		/* module:function */
 
 	/* as whom */
 	char *user;

@@ -136,6 +136,59 @@ check_module(struct settings_load *l, const char *key, const char *text)
 		    quoted);
 }
 
+/* "package.module:function" of one word. */
+static void
+check_function(struct settings_load *l, const char *key, const char *text)
+{
+	char quoted[VALUE_QUOTE_MAX];
+	const char *colon = text ? strchr(text, ':') : NULL;
+
+	if (!text || is_bad(l, key))
+		return;
+	if (!colon || colon == text || colon[1] == '\0' || strpbrk(text, " \t\"'()-,;/") ||
+	    strchr(colon + 1, ':'))
+		settings_complain(l, row(key), "%s is not MODULE:FUNCTION",
+		    value_quote(text, quoted, sizeof(quoted)));
+}
+
+static bool
+is_warm_up_word(const char *word)
+{
+	const char *path = strstr(word, "://");
+
+	if (word[0] == '/')
+		return true;
+	if (path)
+		return (strncmp(word, "http://", 7) == 0 || strncmp(word, "https://", 8) == 0) &&
+		    strchr(path + 3, '/');
+	return strchr(word, ':') && !strpbrk(word, "\"'()-,;/");
+}
+
+/* What only a mold carries out, and functions of the application. */
+static void
+check_preload(struct settings_load *l)
+{
+	const char *text = l->s->warm_up;
+	char word[512], quoted[VALUE_QUOTE_MAX];
+
+	while (text && *(text += strspn(text, " \t")) != '\0') {
+		size_t len = strcspn(text, " \t");
+
+		snprintf(word, sizeof(word), "%.*s", (int)MIN_OF(len, sizeof(word)), text);
+		text += len;
+		if (!is_warm_up_word(word))
+			settings_complain(l, row("warm-up"), "%s is neither a request path"
+			    " (/login), nor a URL with a path (https://example.com/), nor"
+			    " MODULE:FUNCTION", value_quote(word, quoted, sizeof(quoted)));
+	}
+	check_function(l, "before-fork", l->s->before_fork);
+	check_function(l, "after-fork", l->s->after_fork);
+	if (l->s->preload == PRELOAD_NO && l->s->warm_up)
+		settings_complain(l, row("warm-up"), "has no meaning with 'preload = no'");
+	if (l->s->preload == PRELOAD_NO && l->s->before_fork)
+		settings_complain(l, row("before-fork"), "has no meaning with 'preload = no'");
+}
+
 static const struct worker_class { const char *name; bool wsgi, asgi; } worker_classes[] = {
 	{ "auto", true, true }, { "uvicorn", false, true }, { "hypercorn", false, true },
 	{ "sync", true, false }, { "gthread", true, false }, { "gevent", true, false },
@@ -214,6 +267,10 @@ check_applicable(struct settings_load *l)
 		{ "gunicorn-config", true, false, false },
 		{ "python", true, true, false },
 		{ "ready", false, false, true },
+		{ "preload", true, true, false },
+		{ "warm-up", true, true, false },
+		{ "before-fork", true, true, false },
+		{ "after-fork", true, true, false },
 	};
 	const struct settings *s = l->s;
 	const char *what = s->command ? "command" : s->asgi ? "asgi" : "wsgi";
@@ -318,7 +375,7 @@ static const struct { const char *theirs, *ours; } owned[] = {
 	{ "limit-max-requests-jitter", "max-requests-jitter" }, { "listen", "listen" },
 	{ "max-requests", "max-requests" }, { "max-requests-jitter", "max-requests-jitter" },
 	{ "pid", "pidfile" }, { "pidfile", "pidfile" }, { "port", "listen" },
-	{ "preload-app", NULL }, { "raw-env", "[env]" }, { "reload", NULL },
+	{ "preload-app", "preload" }, { "raw-env", "[env]" }, { "reload", NULL },
 	{ "reuse-port", NULL }, { "sockets", "listen" }, { "threads", "threads" },
 	{ "timeout", "timeout" }, { "timeout-graceful-shutdown", "graceful-timeout" },
 	{ "uds", "listen" }, { "umask", "umask" }, { "unix-socket", "listen" },
@@ -385,6 +442,7 @@ settings_check(struct settings_load *l)
 	check_module(l, "asgi", l->s->asgi);
 	check_worker_class(l);
 	check_applicable(l);
+	check_preload(l);
 	check_order(l);
 	check_addresses(l);
 	check_server(l);

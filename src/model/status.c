@@ -117,7 +117,56 @@ workers_to_json(const struct status *s)
 	return list;
 }
 
-/* Sums over the workers. In a sum of PSS every page counts once, however many of them map it;
+static json_t *
+mold_to_json(const struct status_mold *m)
+{
+	json_t *o = json_object();
+	bool ok = true;
+
+	put(o, "pid", json_integer(m->pid), &ok);
+	put(o, "generation", json_integer(m->generation), &ok);
+	put(o, "state", json_string(m->state), &ok);
+	put(o, "age_seconds", seconds(m->age_ms), &ok);
+	put(o, "forked", count(m->forked), &ok);
+	put(o, "rss_bytes", count_or_null(m->rss_bytes), &ok);
+	put(o, "uss_bytes", m->footprint_known ? count(m->uss_bytes) : json_null(), &ok);
+	put(o, "pss_bytes", m->footprint_known ? count(m->pss_bytes) : json_null(), &ok);
+	put(o, "swap_bytes", m->footprint_known ? count(m->swap_bytes) : json_null(), &ok);
+	return finished(o, ok);
+}
+
+static json_t *
+molds_to_json(const struct status *s)
+{
+	json_t *list = json_array();
+
+	if (list == NULL)
+		return NULL;
+	for (size_t i = 0; i < s->n_molds; i++) {
+		json_t *m = mold_to_json(&s->molds[i]);
+
+		if (m == NULL || json_array_append_new(list, m) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static json_t *
+preload_to_json(const struct status_preload *p)
+{
+	json_t *o = json_object();
+	bool ok = true;
+
+	put(o, "how", text_to_json(p->how), &ok);
+	put(o, "text", text_to_json(p->text), &ok);
+	put(o, "failures", json_integer(p->failures), &ok);
+	put(o, "next_attempt_seconds", seconds_or_null(p->next_attempt_ms), &ok);
+	return finished(o, ok);
+}
+
+/* Sums over workers and molds. In a sum of PSS every page counts once, however many of them map it;
  * what is in nobody's USS is shared. */
 static json_t *
 memory_to_json(const struct status *s)
@@ -136,6 +185,15 @@ memory_to_json(const struct status *s)
 		pss += w->pss_bytes;
 		uss += w->uss_bytes;
 		swap += w->swap_bytes;
+	}
+	for (size_t i = 0; i < s->n_molds; i++) {
+		const struct status_mold *m = &s->molds[i];
+
+		rss += m->rss_bytes;
+		known = known || m->footprint_known;
+		pss += m->pss_bytes;
+		uss += m->uss_bytes;
+		swap += m->swap_bytes;
 	}
 	put(o, "rss_bytes", count_or_null(rss), &ok);
 	put(o, "pss_bytes", known ? count(pss) : json_null(), &ok);
@@ -286,6 +344,8 @@ status_to_json(const struct status *s)
 	put(o, "sockets", sockets_to_json(s), &ok);
 	put(o, "target_workers", count(s->target_workers), &ok);
 	put(o, "workers", workers_to_json(s), &ok);
+	put(o, "molds", molds_to_json(s), &ok);
+	put(o, "preload", preload_to_json(&s->preload), &ok);
 	put(o, "memory", memory_to_json(s), &ok);
 	put(o, "requests_total", count(s->requests_total), &ok);
 	put(o, "recycles", recycles_to_json(s), &ok);

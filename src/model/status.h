@@ -46,6 +46,28 @@ struct status_worker {
 	const char *status;		/* STATUS= of the worker, or NULL */
 };
 
+/* A process that forks workers. */
+struct status_mold {
+	pid_t pid;
+	unsigned generation;
+	const char *state;		/* "starting", "ready", "ending" */
+	uint64_t age_ms;
+	uint64_t forked;		/* workers */
+	uint64_t rss_bytes;		/* 0: not read yet */
+	bool footprint_known;		/* the next three */
+	uint64_t uss_bytes;
+	uint64_t pss_bytes;
+	uint64_t swap_bytes;
+};
+
+/* How the workers of the current generation start. */
+struct status_preload {
+	const char *how;		/* "fork", "exec", or "undecided": its mold imports */
+	const char *text;		/* why, in words; NULL: nothing was said */
+	unsigned failures;		/* molds that failed in a row */
+	uint64_t next_attempt_ms;	/* until the next one, 0: now, or none is wanted */
+};
+
 /* A listening socket. The kernel tells the queue of TCP sockets only. */
 struct status_socket {
 	const char *address;
@@ -98,6 +120,9 @@ struct status {
 	uint64_t target_workers;
 	const struct status_worker *workers;
 	size_t n_workers;
+	const struct status_mold *molds;
+	size_t n_molds;
+	struct status_preload preload;
 	const char *uss_unavailable;	/* why it is not known of some, NULL: it can be */
 	uint64_t recycles[REASON_N];
 	uint64_t crashes;

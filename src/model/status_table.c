@@ -11,6 +11,7 @@
 #include "model/status.h"
 
 #include "base/buf.h"
+#include "model/status_lines.h"
 #include "model/status_view.h"
 #include "model/text.h"
 #include "model/values.h"
@@ -20,9 +21,7 @@
 #include <string.h>
 
 #define WIDTH_MIN   80
-#define TEXT_MAX    8192	/* bytes of one line before it is wrapped */
 #define NOTE_MIN    16		/* columns that a note needs beside the others */
-#define INDENT      2
 #define SLOW_S      5.0		/* an older request is worth a note */
 #define NEAR_FULL   0.9		/* of a queue of connections */
 
@@ -44,84 +43,9 @@ static const struct {
 	[COL_AGE] = { "AGE", false },
 };
 
-#define CELL_MAX 24
-
 struct row {
-	char cell[COL_N][CELL_MAX];
+	char cell[COL_N][STATUS_CELL_MAX];
 };
-
-static void
-put_blanks(struct buf *out, size_t n)
-{
-	while (n-- > 0)
-		(void)buf_putc(out, ' ');
-}
-
-/*
- * Appends text from column `at` on, broken at blanks so that no line is longer than
- * width; further lines begin at column `indent`. A word that fits no line is broken.
- */
-static void
-put_wrapped(struct buf *out, const char *text, size_t at, size_t indent, size_t width)
-{
-	size_t start = at;
-
-	while (*text != '\0') {
-		size_t len = strcspn(text, " ");
-		size_t gap = at > start ? 1 : 0;
-
-		if (gap + len > width - at && at > indent && (at > start || start > indent)) {
-			(void)buf_putc(out, '\n');
-			put_blanks(out, indent);
-			at = start = indent;
-			gap = 0;
-		}
-		if (gap + len > width - at)
-			len = width - at - gap;
-		put_blanks(out, gap);
-		(void)buf_append(out, text, len);
-		at += gap + len;
-		text += len;
-		text += strspn(text, " ");
-	}
-	(void)buf_putc(out, '\n');
-}
-
-/* One line of the header, made safe and wrapped. */
-static void
-put_line(struct buf *out, size_t width, const char *fmt, ...) PRINTF_LIKE(3, 4);
-
-static void
-put_line(struct buf *out, size_t width, const char *fmt, ...)
-{
-	AUTO_BUF struct buf raw = BUF_INIT(TEXT_MAX);
-	AUTO_BUF struct buf safe = BUF_INIT(6 * TEXT_MAX);
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)buf_vprintf(&raw, fmt, ap);
-	va_end(ap);
-	if (raw.failed)		/* only a text of others can be that long */
-		(void)buf_puts(&safe, "(too long to be shown; see preforkctl --json status)");
-	else
-		(void)text_put_safe(&safe, raw.data, TEXT_ASCII);
-	if (safe.data != NULL)
-		put_wrapped(out, safe.data, 0, INDENT, width);
-}
-
-static const char *
-human_time(double seconds, char dst[static CELL_MAX])
-{
-	value_human_time(view_ms(seconds), dst, CELL_MAX);
-	return dst;
-}
-
-static const char *
-human_size(uint64_t bytes, char dst[static CELL_MAX])
-{
-	value_human_size(bytes, dst, CELL_MAX);
-	return dst;
-}
 
 /* "a, b, c" */
 static void
@@ -139,31 +63,12 @@ put_item(struct buf *line, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* What there would be less of without the workers, and how much of it they share. */
-static void
-put_memory(const json_t *m, size_t width, struct buf *out)
-{
-	uint64_t pss = view_count(m, "pss_bytes"), swap = view_count(m, "swap_bytes");
-	const char *unavailable = view_text(m, "unavailable");
-	char all[CELL_MAX], own[CELL_MAX], shared[CELL_MAX], swapped[CELL_MAX];
-
-	if (pss > 0)
-		put_line(out, width, "memory: %s in all (PSS), %s private, %s shared%s%s",
-		    human_size(pss, all), human_size(view_count(m, "uss_bytes"), own),
-		    human_size(view_count(m, "shared_bytes"), shared),
-		    swap == 0 ? "" : "; swapped out: ",
-		    swap == 0 ? "" : human_size(swap, swapped));
-	if (unavailable != NULL)
-		put_line(out, width, "memory: what is private (USS) is unavailable: %s",
-		    unavailable);
-}
-
 static void
 put_summary(const struct status_view *v, size_t width, struct buf *out)
 {
-	AUTO_BUF struct buf listen = BUF_INIT(TEXT_MAX / 2);
-	AUTO_BUF struct buf events = BUF_INIT(TEXT_MAX / 2);
-	char t[CELL_MAX], size[CELL_MAX];
+	AUTO_BUF struct buf listen = BUF_INIT(STATUS_LINE_MAX / 2);
+	AUTO_BUF struct buf events = BUF_INIT(STATUS_LINE_MAX / 2);
+	char t[STATUS_CELL_MAX], size[STATUS_CELL_MAX];
 	const char *reason;
 	json_t *n;
 
@@ -173,22 +78,23 @@ put_summary(const struct status_view *v, size_t width, struct buf *out)
 		if (address != NULL)
 			put_item(&listen, "%s", address);
 	}
-	put_line(out, width, "%s: %s, generation %" PRIu64 ", up %s, pid %" PRIu64
-	    ", preforkd %s", v->name, v->state, v->generation, human_time(v->uptime_s, t),
+	status_put_line(out, width, "%s: %s, generation %" PRIu64 ", up %s, pid %" PRIu64
+	    ", preforkd %s", v->name, v->state, v->generation, status_human_time(v->uptime_s, t),
 	    v->pid, v->version);
-	put_line(out, width, "%s on %s", v->app, listen.len == 0 ? "no address" : listen.data);
-	put_line(out, width, "%" PRIu64 " of %" PRIu64 " workers ready, %s resident, %" PRIu64
+	status_put_line(out, width, "%s on %s", v->app, listen.len == 0 ? "no address" : listen.data);
+	status_put_line(out, width, "%" PRIu64 " of %" PRIu64 " workers ready, %s resident, %" PRIu64
 	    " requests", v->n_ready, v->target_workers,
-	    v->rss_bytes == 0 ? "unknown memory" : human_size(v->rss_bytes, size),
+	    v->rss_bytes == 0 ? "unknown memory" : status_human_size(v->rss_bytes, size),
 	    v->requests_total);
-	put_memory(v->memory, width, out);
+	status_put_molds(v, width, out);
+	status_put_memory(v, width, out);
 
 	json_object_foreach(v->recycles, reason, n)
 		if (json_integer_value(n) > 0)
 			put_item(&events, "%" JSON_INTEGER_FORMAT " %s", json_integer_value(n),
 			    reason);
 	if (events.len > 0)
-		put_line(out, width, "recycled: %s", events.data);
+		status_put_line(out, width, "recycled: %s", events.data);
 	buf_clear(&events);
 	if (v->crashes > 0)
 		put_item(&events, "%" PRIu64 " crashed", v->crashes);
@@ -197,7 +103,7 @@ put_summary(const struct status_view *v, size_t width, struct buf *out)
 	if (v->boot_failures > 0)
 		put_item(&events, "%" PRIu64 " failed to boot", v->boot_failures);
 	if (events.len > 0)
-		put_line(out, width, "workers: %s", events.data);
+		status_put_line(out, width, "workers: %s", events.data);
 }
 
 /* Above 1 the kernel drops what comes. */
@@ -212,7 +118,7 @@ static void
 put_queues(const struct status_view *v, size_t width, struct buf *out)
 {
 	const struct view_socket *fullest = NULL;
-	char slot[CELL_MAX + 8] = "", more[2 * CELL_MAX + 16] = "";
+	char slot[STATUS_CELL_MAX + 8] = "", more[2 * STATUS_CELL_MAX + 16] = "";
 	uint64_t waiting = 0;
 	size_t n = 0;
 
@@ -233,7 +139,7 @@ put_queues(const struct status_view *v, size_t width, struct buf *out)
 	if (n > 1)
 		(void)snprintf(more, sizeof(more), ", %" PRIu64 " at %zu other%s",
 		    waiting - fullest->queue, n - 1, n == 2 ? "" : "s");
-	put_line(out, width, "%squeue: %s%s: %" PRIu64 " of %" PRIu64 " wait%s",
+	status_put_line(out, width, "%squeue: %s%s: %" PRIu64 " of %" PRIu64 " wait%s",
 	    fullness(fullest) >= NEAR_FULL ? "! " : "", fullest->address, slot, fullest->queue,
 	    fullest->backlog, more);
 }
@@ -243,15 +149,15 @@ put_reload(const json_t *r, size_t width, struct buf *out)
 {
 	const char *state = view_text(r, "state");
 	const char *error = view_text(r, "error");
-	char t[CELL_MAX];
+	char t[STATUS_CELL_MAX];
 
 	if (state == NULL)
 		return;
 	if (strcmp(state, "running") == 0)
-		put_line(out, width, "a reload is under way");
+		status_put_line(out, width, "a reload is under way");
 	else if (strcmp(state, "failed") == 0)
-		put_line(out, width, "! the last reload failed %s ago, the old generation serves"
-		    " on: %s", human_time(view_seconds(r, "ago_seconds"), t),
+		status_put_line(out, width, "! the last reload failed %s ago, the old generation serves"
+		    " on: %s", status_human_time(view_seconds(r, "ago_seconds"), t),
 		    error == NULL ? "reason not known" : error);
 }
 
@@ -262,17 +168,17 @@ put_futile(const json_t *f, size_t width, struct buf *out)
 	const char *key = view_text(f, "key");
 	uint64_t number[] = { view_count(f, "limit_bytes"), view_count(f, "fresh_bytes"),
 		view_count(f, "suggest_bytes") };
-	char text[ARRAY_LEN(number)][CELL_MAX];
+	char text[ARRAY_LEN(number)][STATUS_CELL_MAX];
 
 	if (key == NULL)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(number); i++) {
 		if (strstr(key, "fds") != NULL)
-			(void)snprintf(text[i], CELL_MAX, "%" PRIu64, number[i]);
+			(void)snprintf(text[i], STATUS_CELL_MAX, "%" PRIu64, number[i]);
 		else
-			human_size(number[i], text[i]);
+			status_human_size(number[i], text[i]);
 	}
-	put_line(out, width, "! %s = %s cannot help and is not obeyed: a fresh worker uses %s;"
+	status_put_line(out, width, "! %s = %s cannot help and is not obeyed: a fresh worker uses %s;"
 	    " set it to %s or more and reload", key, text[0], text[1], text[2]);
 }
 
@@ -282,28 +188,28 @@ put_governor(const json_t *g, size_t width, struct buf *out)
 	uint64_t queued = view_count(g, "queued"), starting = view_count(g, "starting");
 	const char *waiting = view_text(g, "waiting");
 	double probe_s = view_seconds(g, "next_probe_seconds");
-	char t[CELL_MAX];
+	char t[STATUS_CELL_MAX];
 
 	if (queued > 0 || starting > 0)
-		put_line(out, width, "%" PRIu64 " to be replaced, %" PRIu64 " successor%s"
+		status_put_line(out, width, "%" PRIu64 " to be replaced, %" PRIu64 " successor%s"
 		    " starting%s%s", queued, starting, starting == 1 ? "" : "s",
 		    waiting == NULL ? "" : "; waiting: ", waiting == NULL ? "" : waiting);
 	if (view_flag(g, "code_bad"))
-		put_line(out, width, "! the code on disk does not boot: only workers that must be"
+		status_put_line(out, width, "! the code on disk does not boot: only workers that must be"
 		    " are replaced, next try %s%s; repair it, then: preforkctl reload",
-		    probe_s > 0.0 ? "in " : "soon", probe_s > 0.0 ? human_time(probe_s, t) : "");
+		    probe_s > 0.0 ? "in " : "soon", probe_s > 0.0 ? status_human_time(probe_s, t) : "");
 	if (view_flag(g, "roll_stalled"))
-		put_line(out, width, "! the roll to the new generation has stopped: its workers"
+		status_put_line(out, width, "! the roll to the new generation has stopped: its workers"
 		    " fail to boot, old ones serve on");
 	put_futile(json_object_get(g, "futile"), width, out);
 	if (view_flag(g, "dry_run"))
-		put_line(out, width, "recycle-dry-run: %" PRIu64 " recycles were only counted",
+		status_put_line(out, width, "recycle-dry-run: %" PRIu64 " recycles were only counted",
 		    view_count(g, "dry_run_would"));
 }
 
 /* Our own states are short and plain; whatever else a master says must be harmless. */
 static void
-put_state(const char *state, char dst[static CELL_MAX])
+put_state(const char *state, char dst[static STATUS_CELL_MAX])
 {
 	size_t n = 0;
 
@@ -315,34 +221,34 @@ put_state(const char *state, char dst[static CELL_MAX])
 static void
 make_row(const struct view_worker *w, struct row *row)
 {
-	char (*cell)[CELL_MAX] = row->cell;
+	char (*cell)[STATUS_CELL_MAX] = row->cell;
 
 	for (size_t i = 0; i < COL_N; i++)
 		strcpy(cell[i], "-");
-	(void)snprintf(cell[COL_SLOT], CELL_MAX, "%" PRIu64, w->slot);
+	(void)snprintf(cell[COL_SLOT], STATUS_CELL_MAX, "%" PRIu64, w->slot);
 	put_state(w->state, cell[COL_STATE]);
 	if (w->pid == 0)
 		return;
-	(void)snprintf(cell[COL_PID], CELL_MAX, "%" PRIu64, w->pid);
-	(void)snprintf(cell[COL_GEN], CELL_MAX, "%" PRIu64, w->generation);
-	(void)snprintf(cell[COL_REQUESTS], CELL_MAX, "%" PRIu64, w->requests);
-	(void)snprintf(cell[COL_BUSY], CELL_MAX, "%" PRIu64, w->in_flight);
+	(void)snprintf(cell[COL_PID], STATUS_CELL_MAX, "%" PRIu64, w->pid);
+	(void)snprintf(cell[COL_GEN], STATUS_CELL_MAX, "%" PRIu64, w->generation);
+	(void)snprintf(cell[COL_REQUESTS], STATUS_CELL_MAX, "%" PRIu64, w->requests);
+	(void)snprintf(cell[COL_BUSY], STATUS_CELL_MAX, "%" PRIu64, w->in_flight);
 	if (w->rss_bytes > 0)
-		human_size(w->rss_bytes, cell[COL_RSS]);
+		status_human_size(w->rss_bytes, cell[COL_RSS]);
 	if (w->uss_bytes > 0)
-		human_size(w->uss_bytes, cell[COL_USS]);
+		status_human_size(w->uss_bytes, cell[COL_USS]);
 	if (w->age_s >= 0.0)
-		human_time(w->age_s, cell[COL_AGE]);
+		status_human_time(w->age_s, cell[COL_AGE]);
 }
 
 /* What is special about a worker; what comes next when nothing is. */
 static void
 make_note(const struct view_worker *w, struct buf *note)
 {
-	char t[CELL_MAX];
+	char t[STATUS_CELL_MAX];
 
 	if (w->pid == 0 && w->next_attempt_s > 0.0)
-		put_item(note, "next try in %s%s%s", human_time(w->next_attempt_s, t),
+		put_item(note, "next try in %s%s%s", status_human_time(w->next_attempt_s, t),
 		    w->last_reason == NULL ? "" : " after ",
 		    w->last_reason == NULL ? "" : w->last_reason);
 	else if (w->pid == 0 && w->last_reason != NULL)
@@ -355,9 +261,9 @@ make_note(const struct view_worker *w, struct buf *note)
 	else if (w->max_requests > 0 && strcmp(w->state, "ready") == 0)
 		put_item(note, "recycle at %" PRIu64, w->max_requests);
 	else if (w->max_lifetime_s > 0.0 && strcmp(w->state, "ready") == 0)
-		put_item(note, "recycle at age %s", human_time(w->max_lifetime_s, t));
+		put_item(note, "recycle at age %s", status_human_time(w->max_lifetime_s, t));
 	if (w->oldest_request_s >= SLOW_S)
-		put_item(note, "a request runs for %s", human_time(w->oldest_request_s, t));
+		put_item(note, "a request runs for %s", status_human_time(w->oldest_request_s, t));
 	if (w->agent_lost)
 		put_item(note, "agent lost");
 	if (w->status != NULL && w->status[0] != '\0')
@@ -374,10 +280,10 @@ put_row(const char *cells, size_t stride, const size_t widths[static COL_N], str
 		if (i > 0)
 			(void)buf_putc(out, ' ');
 		if (!columns[i].left)
-			put_blanks(out, pad);
+			status_put_blanks(out, pad);
 		(void)buf_puts(out, cell);
 		if (columns[i].left)
-			put_blanks(out, pad);
+			status_put_blanks(out, pad);
 	}
 }
 
@@ -401,24 +307,24 @@ put_workers(const struct status_view *v, size_t width, struct buf *out)
 		note_at += widths[i];
 	wide = note_at + NOTE_MIN > width;
 
-	put_row(rows[0].cell[0], CELL_MAX, widths, out);
+	put_row(rows[0].cell[0], STATUS_CELL_MAX, widths, out);
 	(void)buf_puts(out, " NOTE\n");
 	for (size_t n = 0; n < v->n_workers; n++) {
-		AUTO_BUF struct buf note = BUF_INIT(TEXT_MAX);
-		AUTO_BUF struct buf safe = BUF_INIT(6 * TEXT_MAX);
+		AUTO_BUF struct buf note = BUF_INIT(STATUS_LINE_MAX);
+		AUTO_BUF struct buf safe = BUF_INIT(6 * STATUS_LINE_MAX);
 
 		make_note(&v->workers[n], &note);
 		(void)text_put_safe(&safe, note.data, TEXT_ASCII);
-		put_row(rows[n + 1].cell[0], CELL_MAX, widths, out);
+		put_row(rows[n + 1].cell[0], STATUS_CELL_MAX, widths, out);
 		if (safe.len == 0 || wide)
 			(void)buf_putc(out, '\n');
 		else
 			(void)buf_putc(out, ' ');
 		if (safe.len > 0 && wide)
-			put_blanks(out, 2 * INDENT);
+			status_put_blanks(out, 2 * STATUS_INDENT);
 		if (safe.len > 0)
-			put_wrapped(out, safe.data, wide ? 2 * INDENT : note_at,
-			    wide ? 2 * INDENT : note_at, width);
+			status_put_wrapped(out, safe.data, wide ? 2 * STATUS_INDENT : note_at,
+			    wide ? 2 * STATUS_INDENT : note_at, width);
 	}
 	return 0;
 }

@@ -191,6 +191,8 @@ status_view_read(const json_t *status, struct status_view *ret)
 	v.oom_kills = view_count(status, "oom_kills");
 	v.boot_failures = view_count(status, "boot_failures");
 	v.uptime_s = view_seconds(status, "uptime_seconds");
+	v.molds = json_object_get(status, "molds");
+	v.preload = json_object_get(status, "preload");
 	v.memory = json_object_get(status, "memory");
 	v.listen = json_object_get(status, "listen");
 	v.recycles = json_object_get(status, "recycles");

@@ -57,7 +57,9 @@ struct status_view {
 	uint64_t oom_kills;
 	uint64_t boot_failures;
 	double uptime_s;
-	json_t *memory;		/* these five may be NULL, or of any type */
+	json_t *molds;		/* these seven may be NULL, or of any type */
+	json_t *preload;
+	json_t *memory;
 	json_t *listen;
 	json_t *recycles;
 	json_t *last_reload;

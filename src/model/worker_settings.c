@@ -20,24 +20,40 @@ json_seconds(uint64_t ms)
 	return json_real((double)ms / 1000.0);
 }
 
+/* The parts between any of the separators, without empty ones. */
 static json_t *
-split_path(const char *path)
+split(const char *text, const char *separators)
 {
 	json_t *list = json_array();
 
-	while (list != NULL && path != NULL && *path != '\0') {
-		size_t len = strcspn(path, ":");
+	while (list != NULL && text != NULL && *text != '\0') {
+		size_t len = strcspn(text, separators);
 
 		if (len > 0)
-			json_array_append_new(list, json_stringn(path, len));
-		path += len + (path[len] == ':');
+			json_array_append_new(list, json_stringn(text, len));
+		text += len + (text[len] != '\0');
 	}
 	return list;
 }
 
+/* What only a mold has to know; 0, or -1 without memory. */
+static int
+add_mold(json_t *o, const struct settings *s, const struct worker_settings *w)
+{
+	json_t *mold = json_pack("{s:s, s:o, s:o, s:I, s:s}",
+	    "preload", s->preload == PRELOAD_YES ? "yes" : "auto",
+	    "warm_up", split(s->warm_up, " \t"),
+	    "before_fork", json_or_null(s->before_fork),
+	    "master", (json_int_t)w->master,
+	    "worker_title", w->worker_title);
+	int r = mold != NULL ? json_object_update(o, mold) : -1;
+
+	json_decref(mold);
+	return r;
+}
+
 char *
-worker_settings_json(const struct settings *s, const char *title, uint64_t limit_requests,
-    uint64_t beat_ms)
+worker_settings_json(const struct settings *s, const struct worker_settings *w)
 {
 	static const char *const levels[] = {
 		[LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARN] = "warning",
@@ -51,7 +67,7 @@ worker_settings_json(const struct settings *s, const char *title, uint64_t limit
 		json_object_set_new(server, s->server.v[i].key,
 		    json_string(s->server.v[i].value));
 	o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:s, s:I, "
-	    "s:o, s:s}",
+	    "s:o, s:s, s:o}",
 	    "kind", s->wsgi != NULL ? "wsgi" : "asgi",
 	    "app", s->wsgi != NULL ? s->wsgi : s->asgi,
 	    "worker_class", s->worker_class,
@@ -61,20 +77,22 @@ worker_settings_json(const struct settings *s, const char *title, uint64_t limit
 	        : json_seconds(s->keepalive_ms),
 	    "gunicorn_config", json_or_null(s->gunicorn_config),
 	    "server", server,
-	    "pythonpath", split_path(s->pythonpath),
+	    "pythonpath", split(s->pythonpath, ":"),
 	    "workers", (json_int_t)s->workers,
 	    "timeout", json_seconds(s->timeout_ms),
 	    "graceful_timeout", json_seconds(s->graceful_timeout_ms),
 	    "drain_idle", s->drain_idle_ms == DRAIN_IDLE_AUTO ? json_null()
 	        : json_seconds(s->drain_idle_ms),
 	    "backlog", (json_int_t)s->backlog,
-	    "title", title,
-	    "limit", (json_int_t)limit_requests,
-	    "beat", json_seconds(beat_ms),
-	    "log_level", levels[s->log_level]);
+	    "title", w->title,
+	    "limit", (json_int_t)w->limit_requests,
+	    "beat", json_seconds(w->beat_ms),
+	    "log_level", levels[s->log_level],
+	    "after_fork", json_or_null(s->after_fork));
 	if (o == NULL)
 		return NULL;
-	text = json_dumps(o, JSON_COMPACT);
+	text = w->worker_title != NULL && add_mold(o, s, w) < 0 ? NULL
+	    : json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;
 }

@@ -7,12 +7,19 @@
 #include "base/base.h"
 #include "model/settings.h"
 
+/* What differs from one worker to the next, and a mold from a worker. */
+struct worker_settings {
+	const char *title;		/* of the process */
+	uint64_t limit_requests;	/* 0: none */
+	uint64_t beat_ms;		/* between heartbeats, 0: none */
+	const char *worker_title;	/* of a mold's workers, with %d for the slot; NULL: no mold */
+	pid_t master;			/* whom a mold's workers wait to belong to */
+};
+
 /*
  * The value of PREFORKD_SETTINGS: one JSON object (preforkd-worker(7) lists its members).
- * title: process title; limit_requests: 0 for none; beat_ms: between heartbeats, 0 for
- * none. Owned; NULL: out of memory, or a setting that is no UTF-8.
+ * Owned; NULL: out of memory, or a setting that is no UTF-8.
  */
-char *worker_settings_json(const struct settings *s, const char *title,
-    uint64_t limit_requests, uint64_t beat_ms);
+char *worker_settings_json(const struct settings *s, const struct worker_settings *w);
 
 #endif

@@ -64,6 +64,14 @@ reap_finish(pid_t pid, bool own_group)
 	return wait_for(P_PID, pid, 0, &si);
 }
 
+bool
+reap_is_child(pid_t pid)
+{
+	siginfo_t si;
+
+	return pid > 1 && wait_for(P_PID, pid, WNOWAIT, &si) == 0;
+}
+
 int
 reap_signal(pid_t pid, int sig)
 {
@@ -85,6 +93,10 @@ death_describe(const struct death *d, char *dst, size_t len)
 {
 	const char *abbrev;
 
+	if (d->pid == 0) {
+		snprintf(dst, len, "no process was forked");
+		return;
+	}
 	if (!d->by_signal) {
 		snprintf(dst, len, "exit status %d", d->status);
 		return;

@@ -7,7 +7,7 @@
 #include "base/base.h"
 
 struct death {
-	pid_t pid;
+	pid_t pid;		/* 0: it never came to life */
 	bool by_signal;
 	int status;		/* exit status, or signal number */
 	bool core;
@@ -20,6 +20,10 @@ int reap_peek(struct death *ret);
 /* Reaps a child that reap_peek returned. With own_group, first sends SIGKILL to what is
  * left of its process group while the zombie still holds the number. */
 int reap_finish(pid_t pid, bool own_group);
+
+/* Whether pid is a child of this process that has not been reaped, alive or not: as long as
+ * that holds, the number is nobody else's (waitid(2), ECHILD). */
+bool reap_is_child(pid_t pid);
 
 /* Signal to a child that has not been reaped; pid must be > 1. 0 or negative errno. */
 int reap_signal(pid_t pid, int sig);

@@ -263,7 +263,8 @@ class Start(harness.Case):
 
     def test_after_success_it_never_gives_up(self):
         """A worker that dies and cannot come back leaves the master running."""
-        p = self.preforkd(files={"mine.py": "from plain import app\n"}, wsgi="mine:app",
+        p = self.preforkd(files={"mine.py": "from plain import app\n"},
+                          wsgi="mine:app", preload="no",
                           boot_attempts=1)
         p.wait_ready()
         p.write("mine.py", "raise OSError('gone bad')\n")
@@ -354,11 +355,15 @@ class WorkerLog(harness.Case):
         wait_until(lambda: "%d crash\n" % second in p.read("exits"))
 
     def test_on_worker_exit_hangs(self):
-        """A command that never ends holds nothing up."""
+        """A command that never ends holds nothing up, but the worker id that it is about."""
         p = self.preforkd(on_worker_exit="/bin/sleep 600")
         p.wait_ready()
-        for _ in range(3):
+        for n in range(3):
             self.assertEqual(p.ctl("recycle")[0], 0)
+            p.wait_status(lambda s, n=n: s["recycles"]["request"] == n + 1)
+            wait_until(lambda n=n: len([c for c in harness.children_of(p.pid)
+                                        if "sleep" in harness.command_line(c)]) == n + 1)
+        self.assertEqual(p.status()["workers"][0]["worker_id"], 4)
         hooks = [c for c in harness.children_of(p.pid) if "sleep" in harness.command_line(c)]
         for pid in hooks:
             self.addCleanup(harness.kill, pid)

@@ -140,7 +140,7 @@ class Bad(harness.Case):
 
     def test_dies_within_canary_time(self):
         """Ready, then dead, and with it what it had accepted."""
-        p = self.app(canary_time="1s")
+        p = self.app(canary_time="1s", preload="no")
         self.fails(p, lambda: p.write("mine.py", (
             "import os, threading\nthreading.Timer(0.4, os._exit, [3]).start()\n" + GOOD)),
             r"ended within canary-time", may_lose=3)

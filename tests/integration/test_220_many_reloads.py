@@ -29,7 +29,8 @@ class AfterCommit(harness.Case):
 
     def test_roll_stalls(self):
         """The first new worker is good, the second not: the rest serve on, status says so."""
-        p = self.preforkd(files={"mine.py": GOOD, "boots/.keep": ""}, wsgi="mine:app", workers=3)
+        p = self.preforkd(files={"mine.py": GOOD, "boots/.keep": ""},
+                          wsgi="mine:app", preload="no", workers=3)
         os.unlink(p.path("boots/.keep"))
         p.wait_ready()
         old = p.pids()
@@ -59,7 +60,7 @@ class AfterCommit(harness.Case):
 
     def test_code_bad_holds_recycles(self):
         """While the code on disk is bad, voluntary recycles wait; status says for what."""
-        p = self.preforkd(files={"mine.py": GOOD}, wsgi="mine:app", workers=2)
+        p = self.preforkd(files={"mine.py": GOOD}, wsgi="mine:app", preload="no", workers=2)
         p.wait_ready()
         before = p.pids()
         p.write("mine.py", "raise OSError('bad on disk')\n")
@@ -74,7 +75,7 @@ class AfterCommit(harness.Case):
 
     def test_death_while_code_bad(self):
         """The slot goes into back-off; it recovers once the code is mended."""
-        p = self.preforkd(files={"mine.py": GOOD}, wsgi="mine:app", workers=2)
+        p = self.preforkd(files={"mine.py": GOOD}, wsgi="mine:app", preload="no", workers=2)
         p.wait_ready()
         p.write("mine.py", "raise OSError('bad on disk')\n")
         harness.kill(p.pids()[0])

@@ -52,7 +52,7 @@ class MaxRequests(harness.Case):
         p.wait_status(lambda s: s["recycles"]["max-requests"] == 1)
         p.wait_ready()
         self.assertNotIn(first, p.pids())
-        p.wait_log(r"slot 1 pid %d.*max-requests: 10 requests of 10; successor pid" % first)
+        p.wait_log(r"slot 1 pid %d.*max-requests: 10 requests of 10; a successor is forked" % first)
         p.wait_log(r"slot 1 pid %d.*ended: exit status 0 after 10 requests" % first)
         self.assertEqual(p.status()["workers"][0]["last_reason"], "max-requests")
 
@@ -350,11 +350,12 @@ class Governor(harness.Case):
         p.ctl("--no-wait", "recycle", "1")
         p.wait_status(lambda s: sum(s["recycles"].values()) == 1)
         p.wait_ready()
-        self.assertEqual(len(re.findall(r"successor pid \d+ starts", p.log())), 1)
+        self.assertEqual(len(re.findall(r"a successor is forked", p.log())), 1)
 
     def test_successor_that_fails(self):
         """The old worker serves on; a successor is tried again later."""
-        p = self.preforkd(files={"mine.py": "from plain import app\n"}, wsgi="mine:app",
+        p = self.preforkd(files={"mine.py": "from plain import app\n"},
+                          wsgi="mine:app", preload="no",
                           max_requests=5, max_requests_jitter=0, min_worker_lifetime=0)
         p.wait_ready()
         before = p.pids()
@@ -369,7 +370,7 @@ class Governor(harness.Case):
         """The successor takes its place."""
         p = self.preforkd(files={"mine.py": (
             "import os, time\nwhile os.path.exists('wait'):\n    time.sleep(0.01)\n"
-            "from plain import app\n")}, wsgi="mine:app")
+            "from plain import app\n")}, wsgi="mine:app", preload="no")
         p.wait_ready()
         old = p.pids()[0]
         p.text("/")
@@ -387,7 +388,7 @@ class Governor(harness.Case):
         """From outside, while it starts: the old one serves on."""
         p = self.preforkd(files={"mine.py": (
             "import os, time\nwhile os.path.exists('wait'):\n    time.sleep(0.01)\n"
-            "from plain import app\n")}, wsgi="mine:app")
+            "from plain import app\n")}, wsgi="mine:app", preload="no")
         p.wait_ready()
         old = p.pids()[0]
         p.write("wait", "")

@@ -35,11 +35,14 @@ def may_trace():
 
 
 class Memory(harness.Case):
-    """Workers that map a file which this process maps as well: most of them is shared."""
+    """Workers that map a file which this process maps as well: most of them is shared.
+
+    They are exec'd: a mapped file is not in a forked worker's memory before it looks at it.
+    """
 
     def start(self, **kw):
         """A ready preforkd with two such workers, whose limits are looked at often."""
-        settings = dict(wsgi="mine:app", workers=2, memory_interval="100ms",
+        settings = dict(wsgi="mine:app", workers=2, memory_interval="100ms", preload="no",
                         min_worker_lifetime=0, files={"mine.py": MAPPED})
         settings.update(kw)
         p = self.preforkd(start=False, **settings)

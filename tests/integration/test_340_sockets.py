@@ -137,7 +137,8 @@ class Rescaling(Case):
     def test_wider_address_while_the_roll_goes_on(self):
         """127.0.0.1:P to :P: those who connect are served all the time."""
         port = harness.free_port()
-        p = self.serve("per-slot", 3, threads=4, listen="127.0.0.1:%d" % port, wsgi="mine:app",
+        p = self.serve("per-slot", 3, threads=4, listen="127.0.0.1:%d" % port,
+                       wsgi="mine:app", preload="no",
                        files={"mine.py": "import time\ntime.sleep(1)\nfrom plain import app\n"})
         p.write_ini(listen=":%d" % port)
         reload = p.ctl_start("reload")

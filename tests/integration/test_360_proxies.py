@@ -231,7 +231,7 @@ class Behind:
         """max-requests, several times a second."""
         p = self.start(max_requests=150, max_requests_jitter=50)
         self.under_load(p, lambda: p.wait_status(
-            lambda s: s["recycles"]["max-requests"] >= 16, 120))
+            lambda s: s["recycles"]["max-requests"] >= 40, 120))
 
     def test_reloads(self):
         """Six, one after another."""

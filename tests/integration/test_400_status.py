@@ -53,7 +53,8 @@ class Status(harness.Case):
 
     def test_trouble_shows(self):
         """Back-off, a failed reload and bad code are seen by a person."""
-        p = self.preforkd(files={"mine.py": "from plain import app\n"}, wsgi="mine:app", workers=2)
+        p = self.preforkd(files={"mine.py": "from plain import app\n"},
+                          wsgi="mine:app", preload="no", workers=2)
         p.wait_ready()
         p.write("mine.py", "raise OSError('no')\n")
         p.ctl("reload")

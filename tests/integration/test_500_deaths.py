@@ -42,7 +42,8 @@ class Deaths(harness.Case):
 
     def test_backoff_grows(self):
         """0.5 s x 1.5^n; a worker that dies before its first request counts."""
-        p = self.preforkd(files={"mine.py": "from plain import app\n"}, wsgi="mine:app", workers=2)
+        p = self.preforkd(files={"mine.py": "from plain import app\n"},
+                          wsgi="mine:app", preload="no", workers=2)
         p.wait_ready()
         p.write("mine.py", "import os\nos._exit(7)\n")
         harness.kill(p.pids()[0])
@@ -59,7 +60,8 @@ class Deaths(harness.Case):
 
     def test_dies_right_after_ready(self):
         """Before its first request: delayed as well, so that it cannot become a loop."""
-        p = self.preforkd(files={"mine.py": "from plain import app\n"}, wsgi="mine:app", workers=2)
+        p = self.preforkd(files={"mine.py": "from plain import app\n"},
+                          wsgi="mine:app", preload="no", workers=2)
         p.wait_ready()
         p.write("mine.py", "import threading, os\nthreading.Timer(0.2, os._exit, [5]).start()\n"
                 "from plain import app\n")
@@ -71,7 +73,8 @@ class Deaths(harness.Case):
 
     def test_never_ready(self):
         """boot-timeout, while the others serve."""
-        p = self.preforkd(files={"mine.py": "from plain import app\n"}, wsgi="mine:app", workers=2,
+        p = self.preforkd(files={"mine.py": "from plain import app\n"},
+                          wsgi="mine:app", preload="no", workers=2,
                           boot_timeout="1s")
         p.wait_ready()
         p.write("mine.py", "import time\ntime.sleep(100)\n")
@@ -85,7 +88,8 @@ class Deaths(harness.Case):
 
     def test_killed_while_starting(self):
         """SIGKILL from outside."""
-        p = self.preforkd(files={"mine.py": "from plain import app\n"}, wsgi="mine:app", workers=2)
+        p = self.preforkd(files={"mine.py": "from plain import app\n"},
+                          wsgi="mine:app", preload="no", workers=2)
         p.wait_ready()
         p.write("mine.py", "import time\ntime.sleep(100)\n")
         harness.kill(p.pids()[0])

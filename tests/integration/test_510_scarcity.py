@@ -143,7 +143,7 @@ class Processes(harness.Case):
 
     def test_no_process_left(self):
         """EAGAIN: said, tried again, recovered from."""
-        p = self.preforkd(workers=2, start=False)
+        p = self.preforkd(workers=2, start=False, preload="no")
         os.chown(p.dir, self.UID, self.UID)
         for name in os.listdir(p.dir):
             os.chown(p.path(name), self.UID, self.UID)

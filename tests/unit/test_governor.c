@@ -298,6 +298,28 @@ START_TEST(test_hold_lets_memory_through)
 }
 END_TEST
 
+/* Nobody can be forked: everything waits but what needs no successor. */
+START_TEST(test_mold_away)
+{
+	struct gov_step s;
+
+	g.mold_away = true;
+	set_limit(100 * MB);
+	sample(&w[1], 10 * MB, 19000);
+	sample(&w[1], 110 * MB, 20000);
+	sample(&w[1], 110 * MB, 21000);
+	s = next(21000);
+	ck_assert_int_eq(s.what, GOV_WAIT);
+	ck_assert_str_eq(s.why, "the mold is not ready");
+	ck_assert_uint_eq(s.queued, 1);
+	governor_order(&w[3], REASON_SCALE, 21000);
+	ck_assert_int_eq(next(21000).what, GOV_RETIRE);
+	w[3].state = WS_DRAINING;
+	g.mold_away = false;
+	ck_assert_ptr_eq(next(21000).worker, &w[1]);
+}
+END_TEST
+
 START_TEST(test_max_draining)
 {
 	struct gov_step s;
@@ -480,6 +502,7 @@ main(void)
 	tcase_add_test(t, test_scale_needs_no_token);
 	tcase_add_test(t, test_code_bad_probes);
 	tcase_add_test(t, test_hold_lets_memory_through);
+	tcase_add_test(t, test_mold_away);
 	tcase_add_test(t, test_max_draining);
 	tcase_add_test(t, test_max_draining_holds_back);
 	tcase_add_test(t, test_surplus_drains);

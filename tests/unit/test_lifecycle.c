@@ -133,6 +133,18 @@ START_TEST(test_backoff)
 }
 END_TEST
 
+START_TEST(test_mold_backoff)
+{
+	ck_assert_uint_eq(mold_backoff_ms(1), 500);
+	ck_assert_uint_eq(mold_backoff_ms(2), 30000);
+	ck_assert_uint_eq(mold_backoff_ms(3), 60000);
+	for (unsigned n = 1; n < 100; n++)
+		ck_assert_uint_ge(mold_backoff_ms(n + 1), mold_backoff_ms(n));
+	ck_assert_uint_eq(mold_backoff_ms(6), 300000);
+	ck_assert_uint_eq(mold_backoff_ms(UINT32_MAX), 300000);
+}
+END_TEST
+
 START_TEST(test_draw_limit)
 {
 	const struct jitter_setting percent = { true, 10 }, none = { false, 0 };
@@ -201,6 +213,7 @@ main(void)
 	tcase_add_test(tables, test_master_rules);
 	tcase_add_test(rules, test_names);
 	tcase_add_test(rules, test_backoff);
+	tcase_add_test(rules, test_mold_backoff);
 	tcase_add_test(rules, test_draw_limit);
 	tcase_add_loop_test(rules, test_liveness, 0, (int)ARRAY_LEN(liveness_rows));
 	suite_add_tcase(s, tables);

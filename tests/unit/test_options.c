@@ -216,7 +216,7 @@ START_TEST(nearest_keys)
 		{ "processes", "workers" }, { "harakiri", "request-timeout" },
 		{ "wsgi_app", "wsgi" }, { "certfile", "[server]" }, { "raw_env", "[env]" },
 		{ "uswr", "user" }, { "zzz", NULL }, { "", NULL }, { "x", NULL },
-		{ "warm-up", NULL }, { "before-fork", NULL },
+		{ "preload_app", "preload" }, { "lazy-apps", "preload" }, { "warmup", "warm-up" },
 		{ "a-very-long-key-that-is-longer-than-any-other-one-here", NULL },
 	};
 
@@ -236,8 +236,8 @@ END_TEST
 START_TEST(later_keys_are_unknown)
 {
 	static const char *const keys[] = {
-		"preload", "warm-up", "before-fork", "after-fork", "reload-on-pss", "trim-on-rss",
-		"memory-limit", "memory-high", "leak-report", "evil-reload-on-uss",
+		"reload-on-pss", "trim-on-rss", "memory-limit", "memory-high", "leak-report",
+		"evil-reload-on-uss",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)

@@ -106,6 +106,27 @@ START_TEST(signals)
 }
 END_TEST
 
+/* A number belongs to a child until that has been reaped, and to nobody of ours afterwards. */
+START_TEST(is_child)
+{
+	pid_t pid = start_sleeper();
+	struct death d = {0};
+
+	ck_assert(reap_is_child(pid));
+	ck_assert_int_eq(reap_signal(pid, SIGKILL), 0);
+	while (reap_peek(&d) == 0)
+		;
+	ck_assert_int_eq(d.pid, pid);
+	ck_assert(reap_is_child(pid));
+	ck_assert_int_eq(reap_finish(pid, false), 0);
+	ck_assert(!reap_is_child(pid));
+	ck_assert(!reap_is_child(getpid()));
+	ck_assert(!reap_is_child(getppid()));
+	ck_assert(!reap_is_child(0));
+	ck_assert(!reap_is_child(-1));
+}
+END_TEST
+
 START_TEST(several)
 {
 	bool seen[5] = { false };
@@ -242,13 +263,14 @@ START_TEST(descriptions)
 		struct death d;
 		const char *want;
 	} cases[] = {
-		{ { .status = 0 }, "exit status 0" },
-		{ { .status = 3 }, "exit status 3" },
-		{ { .status = SIGKILL, .by_signal = true }, "killed by SIGKILL" },
-		{ { .status = SIGSEGV, .by_signal = true, .core = true },
+		{ { .pid = 7, .status = 0 }, "exit status 0" },
+		{ { .pid = 7, .status = 3 }, "exit status 3" },
+		{ { .pid = 7, .status = SIGKILL, .by_signal = true }, "killed by SIGKILL" },
+		{ { .pid = 7, .status = SIGSEGV, .by_signal = true, .core = true },
 		    "killed by SIGSEGV (core dumped)" },
-		{ { .status = 50, .by_signal = true }, "killed by signal 50" },
-		{ { .status = 9999, .by_signal = true }, "killed by signal 9999" },
+		{ { .pid = 7, .status = 50, .by_signal = true }, "killed by signal 50" },
+		{ { .pid = 7, .status = 9999, .by_signal = true }, "killed by signal 9999" },
+		{ { .pid = 0 }, "no process was forked" },
 	};
 	char text[64];
 
@@ -271,12 +293,13 @@ main(void)
 	tcase_add_test(tc, nobody);
 	tcase_add_loop_test(tc, exit_statuses, 0, 5);
 	tcase_add_loop_test(tc, signals, 0, 3);
+	tcase_add_test(tc, is_child);
 	tcase_add_test(tc, several);
 	tcase_add_test(tc, rest_of_a_group);
 	tcase_add_test(tc, group_left_alone);
 	tcase_add_test(tc, no_group_of_its_own);
 	tcase_add_loop_test(tc, refused_numbers, 0, 4);
-	tcase_add_loop_test(tc, descriptions, 0, 6);
+	tcase_add_loop_test(tc, descriptions, 0, 7);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
