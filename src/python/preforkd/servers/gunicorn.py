@@ -7,14 +7,48 @@ worker run; those of the master cannot.
 """
 
 import collections
+import importlib
 import os
 import re
 import sys
+import types
 from time import monotonic
 
 from ..errors import BootError
 from . import gunicorn_config, gunicorn_workers, not_installed
 from .base import Server, import_all
+
+
+class _EntryPoints(types.ModuleType):
+    """Stands in for pkg_resources until somebody needs it.
+
+    gunicorn before 21 imports it for classes that are named by entry points, which hardly anybody
+    has; it costs 5 MB of memory and a part of the boot.
+    """
+
+    def __getattr__(self, name):
+        """The real module's."""
+        self.preforkd_leave()
+        return getattr(importlib.import_module(self.__name__), name)
+
+    def preforkd_leave(self):
+        """From now on the real one is imported; who has imported this one keeps it."""
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+
+
+def _import_gunicorn():
+    """gunicorn, with the modules that prepare() needs. Raises ImportError."""
+    entry_points = _EntryPoints("pkg_resources")
+    sys.modules.setdefault("pkg_resources", entry_points)
+    try:
+        import gunicorn
+        import gunicorn.util
+        import gunicorn.workers
+        import gunicorn.workers.base
+    finally:
+        entry_points.preforkd_leave()
+    return gunicorn
 
 
 class _Heartbeat:
@@ -100,13 +134,9 @@ class GunicornServer(Server):
     def prepare(self):
         """Imports gunicorn, reads its settings, and finds the worker class."""
         try:
-            import gunicorn
-            import gunicorn.util
-            import gunicorn.workers
-            import gunicorn.workers.base
+            self._gunicorn = gunicorn = _import_gunicorn()
         except ImportError as exc:
             raise not_installed("gunicorn", exc, self.settings.worker_class) from None
-        self._gunicorn = gunicorn
         self.version = "gunicorn %s %s" % (gunicorn.__version__, self.settings.worker_class)
         self._check_name()
         self.cfg = gunicorn_config.build(self.settings, self.version, self.say)
