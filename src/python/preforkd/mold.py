@@ -88,6 +88,7 @@ class Mold:
                         return order
                 if "REOPEN" in message:
                     agent.reopen(message)
+                    agent.server.reopen()
                 close_received(message)
         # The application has closed what it does not know: there is nobody to listen to.
         os._exit(1)

@@ -75,7 +75,7 @@ class Server:
         raise NotImplementedError
 
     def reopen(self):
-        """Called by post(): log files of the server's own were moved away."""
+        """Called by post(), or in a mold: log files of the server's own were moved away."""
 
     def say(self, text):
         """One line about the settings to standard error, by the worker of the first slot only."""
