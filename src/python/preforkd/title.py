@@ -10,14 +10,29 @@ import os
 
 COMM_MAX = 15
 
+_known = []
+
+
+def _file(path, flags, function, *args):
+    """What a function of os does with a file; objects of open() would take pages of memory from
+    what a forked worker shares with its mold.
+    """
+    fd = os.open(path, flags)
+    try:
+        return function(fd, *args)
+    finally:
+        os.close(fd)
+
 
 def _argument_memory():
-    """Start and length of the memory that holds the arguments, by /proc/self/stat."""
-    with open("/proc/self/stat", "rb") as stat:
+    """Start and length of the memory that holds the arguments, by /proc/self/stat; the same after
+    a fork.
+    """
+    if not _known:
         # The second field is the name in parentheses, which may hold anything.
-        fields = stat.read().rpartition(b")")[2].split()
-    start, end = int(fields[45]), int(fields[46])
-    return start, end - start
+        fields = _file("/proc/self/stat", os.O_RDONLY, os.read, 4096).rpartition(b")")[2].split()
+        _known.append((int(fields[45]), int(fields[46]) - int(fields[45])))
+    return _known[0]
 
 
 def _overwrite(title):
@@ -26,15 +41,12 @@ def _overwrite(title):
     start, size = _argument_memory()
     if start <= 0 or not 0 < len(data) < size:
         return
-    with open("/proc/self/mem", "r+b", 0) as memory:
-        memory.seek(start)
-        memory.write(data + bytes(size - len(data)))
+    _file("/proc/self/mem", os.O_RDWR, os.pwrite, data + bytes(size - len(data)), start)
 
 
 def _set_comm(name):
     """The short name of this thread, which is the process's in top(1)."""
-    with open("/proc/self/comm", "wb", 0) as comm:
-        comm.write(name.encode()[:COMM_MAX])
+    _file("/proc/self/comm", os.O_WRONLY, os.write, name.encode()[:COMM_MAX])
 
 
 def set_title(title):
