@@ -77,17 +77,17 @@ class _Heartbeat:
 class _Application:
     """What a worker wants to know about the application."""
 
-    def __init__(self, server, load, cfg):
+    def __init__(self, server, cfg):
         """Nothing is loaded yet."""
         self._server = server
-        self._load = load
+        self.preforkd_load = None   # gives the application
         self.cfg = cfg
         self.callable = None
 
     def wsgi(self):
         """The callable, loaded once."""
         if self.callable is None:
-            self.callable = self._server.wrap(self._load())
+            self.callable = self._server.wrap(self.preforkd_load())
         return self.callable
 
     def load(self):
@@ -104,14 +104,21 @@ class _Arbiter:
         self.log = log
         self.app = app
         self.pid = os.getppid()
-        self.LISTENERS = server.listeners
+        self.LISTENERS = []
+        self.address = []
         self.WORKERS = {}
-        self.address = [str(listener) for listener in server.listeners]
         self.timeout = cfg.timeout
         self.num_workers = cfg.workers
         self.proc_name = cfg.proc_name
         self.worker_age = server.age
         self.master_pid = 0
+
+    def preforkd_begin(self, server):
+        """In the worker: what differs from worker to worker."""
+        self.pid = os.getppid()
+        self.LISTENERS = server.listeners
+        self.address = [str(listener) for listener in server.listeners]
+        self.worker_age = server.age
 
 
 class GunicornServer(Server):
@@ -126,7 +133,9 @@ class GunicornServer(Server):
         super().__init__(agent, settings, listeners)
         self._posted = collections.deque()
         self._worker = None
+        self._made = None           # the worker, once it is made
         self._log = None            # gunicorn's logger
+        self._arbiter = None
         self._beating = False
         self._last = {}             # methods of responses, once connections close
         self._due = 0.0             # time of the next turn with work to do
@@ -180,45 +189,55 @@ class GunicornServer(Server):
                 raise BootError("section [server]: %s %s does not exist" % (name, path))
 
     def preload(self):
-        """The logger, as with gunicorn's own preloading; what the application shall find in the
-        environment when it is imported. In every worker anew, the logger would cost 0.6 MB."""
+        """The objects that gunicorn makes before it forks; what the application shall find in the
+        environment when it is imported. Made in every worker anew, they would cost it 1 MB."""
         os.environ["SERVER_SOFTWARE"] = self._gunicorn.SERVER_SOFTWARE
         os.environ.update(self.cfg.env)
         import_all("gunicorn.http.wsgi", "gunicorn.workers.workertmp")
         try:
-            from gunicorn import glogging
-            self._log = self.cfg.logger_class(self.cfg)
-            if type(self._log).close_on_exec is glogging.Logger.close_on_exec:
-                # Python has opened all log files so. Looking at every logger of the application
-                # costs each worker 0.4 MB of what it shares.
-                self._log.close_on_exec = _nothing
+            self._make()
         except Exception:
             # The worker will say so.
             pass
         self._class.preforkd_preload()
 
+    def _make(self):
+        """Logger and worker; what they do with the application comes later."""
+        from gunicorn import glogging
+        cfg = self.cfg
+        self._log = log = cfg.logger_class(cfg)
+        if type(log).close_on_exec is glogging.Logger.close_on_exec:
+            # Python has opened all log files so. Looking at every logger of the application
+            # costs each worker 0.4 MB of what it shares.
+            log.close_on_exec = _nothing
+        app = _Application(self, cfg)
+        self._gunicorn.workers.base.WorkerTmp = lambda cfg: _Heartbeat(self)
+        self._last = _last_responses()
+        if hasattr(self._class, "check_config"):
+            self._class.check_config(cfg, log)
+        beat = self.settings.beat or self.settings.timeout or 30
+        worker = self._class(self.age, os.getppid(), [], app, beat, cfg, log)
+        worker.tmp = _Heartbeat(self)
+        self._arbiter = _Arbiter(self, cfg, log, app)
+        self._made = worker
+
     def serve(self, load):
         """Runs the worker's loop in this thread."""
         gunicorn, cfg = self._gunicorn, self.cfg
         os.environ["SERVER_SOFTWARE"] = gunicorn.SERVER_SOFTWARE
+        if self._made is None:
+            self._make()
+        worker, arbiter = self._made, self._arbiter
         try:
             self.age = int(os.environ.get("PREFORKD_WORKER_ID", "1"))
         except ValueError:
             self.age = 1
-        if self._log is None:
-            self._log = cfg.logger_class(cfg)
-        log = self._log
-        app = _Application(self, load, cfg)
-        arbiter = _Arbiter(self, cfg, log, app)
-        gunicorn.workers.base.WorkerTmp = lambda cfg: _Heartbeat(self)
-        self._last = _last_responses()
+        worker.age = self.age
+        worker.sockets = list(self.listeners)
+        worker.app.preforkd_load = load
+        arbiter.preforkd_begin(self)
         if self.agent.closing:
             self.close_responses()
-        if hasattr(self._class, "check_config"):
-            self._class.check_config(cfg, log)
-        beat = self.settings.beat or self.settings.timeout or 30
-        worker = self._class(self.age, os.getppid(), list(self.listeners), app, beat, cfg, log)
-        worker.tmp = _Heartbeat(self)
         if self._class.notify is gunicorn.workers.base.Worker.notify:
             worker.notify = self.turn
         worker.pid = os.getpid()
@@ -229,7 +248,7 @@ class GunicornServer(Server):
             cfg.post_fork(arbiter, worker)
             worker.init_process()
         finally:
-            self._worker_exit(cfg, arbiter, worker, log)
+            self._worker_exit(cfg, arbiter, worker, self._log)
 
     def _worker_exit(self, cfg, arbiter, worker, log):
         """The user's last hook; what it raises must not hide why the worker ended."""
