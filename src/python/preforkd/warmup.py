@@ -133,6 +133,7 @@ def run_coroutine(coroutine):
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()
+            # Without arguments gather() would look for the loop of this thread, and make one.
             if tasks:
                 loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             loop.run_until_complete(loop.shutdown_asyncgens())
