@@ -119,6 +119,15 @@ async def _ask_asgi(app, request):
     return statuses[-1] if statuses else None
 
 
+async def _without_threads(coroutine):
+    """Awaits it. asgiref's thread for synchronous code would stay, unless it is this context's."""
+    context = getattr(sys.modules.get("asgiref.sync"), "ThreadSensitiveContext", None)
+    if context is None:
+        return await coroutine
+    async with context():
+        return await coroutine
+
+
 def run_coroutine(coroutine):
     """Runs it in a loop of which nothing is left: no task, no generator, no thread.
 
@@ -127,7 +136,7 @@ def run_coroutine(coroutine):
     import asyncio
     loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(coroutine)
+        return loop.run_until_complete(_without_threads(coroutine))
     finally:
         try:
             tasks = asyncio.all_tasks(loop)
