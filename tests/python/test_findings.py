@@ -113,7 +113,9 @@ class Found(MoldCase):
         self.accepted(code, "in spite of: thread 'Exporter' runs", preload="yes")
 
     def test_thread_of_the_kernel(self):
-        """A thread that the threading module does not know."""
+        """A thread that the threading module does not know, or without any name."""
+        self.declined("import _thread, time\n_thread.start_new_thread(time.sleep, (1000,))\n",
+                      "a thread without a name runs")
         self.declined("import _thread, time\ndef run():\n"
                       "    open('/proc/thread-self/comm', 'w').write('strange')\n"
                       "    time.sleep(1000)\n_thread.start_new_thread(run, ())\n"
@@ -212,7 +214,12 @@ class Found(MoldCase):
         """gevent's own loop is made anew in a fork; another one is not."""
         if not (has_module("gevent") and has_module("gunicorn")):
             self.skipTest("gevent or gunicorn is not installed")
-        self.accepted("import gevent\ngevent.sleep(0.001)\n", worker_class="gevent")
+        self.accepted("import gevent, os, socket\ngevent.sleep(0.001)\n"
+                      "socket.getaddrinfo('localhost', 80)\n"
+                      "assert len(os.listdir('/proc/self/task')) > 1\n"
+                      "def after():\n    gevent.sleep(0.001)\n"
+                      "    socket.getaddrinfo('localhost', 80)\n", worker_class="gevent",
+                      after_fork="maker:after")
 
     def test_sqlite(self):
         """By what is in it, or by its name; the lock that somebody holds on it stays."""

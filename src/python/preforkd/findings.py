@@ -107,11 +107,12 @@ def look(ours):
 
 def _threads():
     """Threads that do not end by themselves."""
+    _end_gevent_threads()
     deadline = monotonic() + THREADS_WAIT
     while True:
         names = _thread_names()
         if not names or monotonic() >= deadline:
-            return [Finding(THREAD, "thread %s runs" % name) for name in names]
+            return [Finding(THREAD, "%s runs" % name) for name in names]
         real_sleep(0.01)
 
 
@@ -123,17 +124,41 @@ def _thread_names():
     for task in sorted(int(name) for name in os.listdir("/proc/self/task")):
         if task == os.getpid():
             continue
-        name = known.get(task)
+        name = known.get(task) or _comm(task)
         if name is None:
-            try:
-                with open("/proc/self/task/%d/comm" % task, encoding="utf-8",
-                          errors="replace") as comm:
-                    name = comm.read().strip()
-            except OSError:
-                # It has just ended.
-                continue
-        names.append("'%s'" % name)
+            # It has just ended.
+            continue
+        names.append("a thread without a name" if name == _comm(os.getpid())
+                     else "thread '%s'" % name)
     return names
+
+
+def _comm(task):
+    """The kernel's name of a thread, which it has from the one that started it; None: no such."""
+    try:
+        with open("/proc/self/task/%d/comm" % task, encoding="utf-8", errors="replace") as comm:
+            return comm.read().strip()
+    except OSError:
+        return None
+
+
+def _gevent_hub():
+    """gevent's hub, where there is one in this thread."""
+    try:
+        return sys.modules["gevent._hub_local"].get_hub_if_exists()
+    except (KeyError, AttributeError):
+        return None
+
+
+def _end_gevent_threads():
+    """Those that look up names for gevent: it starts them anew, here and in a forked process."""
+    pool = getattr(_gevent_hub(), "_threadpool", None)
+    try:
+        if pool is not None and not len(pool):
+            pool.size = 0
+    except Exception:
+        # Then they are found.
+        pass
 
 
 def _descriptors():
@@ -211,10 +236,7 @@ def _forget_gevent(polls):
 
     Where gevent uses the system's libev, it cannot tell the descriptor: then it is the first.
     """
-    try:
-        hub = sys.modules["gevent._hub_local"].get_hub_if_exists()
-    except (KeyError, AttributeError):
-        hub = None
+    hub = _gevent_hub()
     if hub is None or not polls:
         return
     try:
