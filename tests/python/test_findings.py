@@ -8,7 +8,7 @@ import subprocess
 import sys
 import unittest
 
-from fake_master import LAUNCHER, PYTHON, has_module
+from fake_master import APPS, LAUNCHER, PYTHON, has_module
 from fake_mold import MoldCase
 from support import get, main, until
 
@@ -75,8 +75,7 @@ class Found(MoldCase):
         """A mold with plain.py's application and the code."""
         folder = self.folder()
         self.write(folder, "maker.py", "from plain import app\n" + code)
-        return self.mold("maker:app", cwd=folder, pythonpath=[
-            os.path.join(os.path.dirname(os.path.abspath(__file__)), "apps")], **settings)
+        return self.mold("maker:app", cwd=folder, pythonpath=[APPS], **settings)
 
     def declined(self, code, text, **settings):
         """With auto the mold ends well, and says why."""
@@ -220,6 +219,25 @@ class Found(MoldCase):
                       "def after():\n    gevent.sleep(0.001)\n"
                       "    socket.getaddrinfo('localhost', 80)\n", worker_class="gevent",
                       after_fork="maker:after")
+
+    @unittest.skipUnless(has_module("asgiref") and has_module("uvicorn"),
+                         "asgiref or uvicorn is not installed")
+    def test_asgiref(self):
+        """Its one thread is started anew in workers."""
+        folder = self.folder()
+        self.write(folder, "synced.py", "import threading\n"
+                   "from asgiref.sync import sync_to_async\nfrom plain import asgi\n"
+                   "async def app(scope, receive, send):\n"
+                   "    if scope['type'] == 'http':\n"
+                   "        await sync_to_async(threading.get_ident)()\n"
+                   "    await asgi(scope, receive, send)\n")
+        mold = self.forking("synced:app", kind="asgi", worker_class="uvicorn", cwd=folder,
+                            warm_up=["/"], pythonpath=[APPS])
+        for slot in (1, 2):
+            worker = mold.fork(slot)
+            worker.ready()
+            self.assertEqual(get(worker.address), (200, "hello"))
+            worker.close()
 
     def test_sqlite(self):
         """By what is in it, or by its name; the lock that somebody holds on it stays."""

@@ -9,11 +9,9 @@ import signal
 import socket
 import unittest
 
-from fake_master import free_tcp
+from fake_master import APPS, free_tcp
 from fake_mold import MoldCase, descriptors_of
 from support import get, main, until
-
-_HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Orders(MoldCase):
@@ -69,7 +67,7 @@ class Orders(MoldCase):
                    "def noted(self, limit):\n    print('limit', limit)\n"
                    "    set_limit(self, limit)\nCounter.set_limit = noted\n")
         mold = self.forking("counted:app", cwd=folder,
-                            pythonpath=[os.path.join(_HERE, "apps")])
+                            pythonpath=[APPS])
         for limit in (3, 0):
             worker = mold.fork(limit=limit)
             worker.ready()
@@ -113,7 +111,7 @@ class Orders(MoldCase):
                    "def before():\n    sys.stdout.write('once%d' % next(numbers))\n"
                    "from plain import app\n")
         mold = self.forking("buffered:app", cwd=folder, before_fork="buffered:before",
-                            pythonpath=[os.path.join(_HERE, "apps")])
+                            pythonpath=[APPS])
         for slot in (1, 2):
             worker = mold.fork(slot)
             worker.ready()
@@ -204,7 +202,7 @@ class Failures(MoldCase):
                    "def before():\n    if os.path.exists('angry'):\n"
                    "        raise OSError('not now')\n")
         mold = self.forking("moody:app", cwd=folder, before_fork="moody:before",
-                            pythonpath=[os.path.join(_HERE, "apps")])
+                            pythonpath=[APPS])
         angry = self.write(folder, "angry", "")
         before = descriptors_of(mold.pid)
         worker = mold.fork(wait=False)
@@ -222,7 +220,7 @@ class Failures(MoldCase):
                 folder = self.folder()
                 self.write(folder, "poor.py", _POOR)
                 mold = self.forking("poor:app", cwd=folder, before_fork="poor:%s" % place,
-                                    pythonpath=[os.path.join(_HERE, "apps")])
+                                    pythonpath=[APPS])
                 self.write(folder, "poor", "")
                 worker = mold.fork(wait=False)
                 self.assertEqual(self.refusal(worker),
@@ -242,7 +240,7 @@ class Failures(MoldCase):
                    "def before():\n    if os.path.exists('none'):\n"
                    "        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\n")
         mold = self.forking("limited:app", cwd=folder, before_fork="limited:before",
-                            pythonpath=[os.path.join(_HERE, "apps")])
+                            pythonpath=[APPS])
         self.write(folder, "none", "")
         worker = mold.fork(wait=False)
         self.assertIn("cannot fork: ", self.refusal(worker))
@@ -258,7 +256,7 @@ class Failures(MoldCase):
                            ("later", "after-fork = bad:later is a coroutine function")):
             with self.subTest(function=name):
                 settings = {"cwd": folder, "after_fork": "bad:" + name, "worker_class": "stdlib",
-                            "pythonpath": [os.path.join(_HERE, "apps")]}
+                            "pythonpath": [APPS]}
                 mold = self.forking("bad:app", **settings)
                 worker = mold.fork()
                 self.assertIn(text, self.refusal(worker))

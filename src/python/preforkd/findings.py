@@ -108,6 +108,7 @@ def look(ours):
 def _threads():
     """Threads that do not end by themselves."""
     _end_gevent_threads()
+    _end_asgiref_thread()
     deadline = monotonic() + THREADS_WAIT
     while True:
         names = _thread_names()
@@ -158,6 +159,22 @@ def _end_gevent_threads():
             pool.size = 0
     except Exception:
         # Then they are found.
+        pass
+
+
+def _end_asgiref_thread():
+    """The one thread for what must not run at the same time, which Django starts at a request.
+
+    asgiref keeps its pool for ever; in a forked process it would wait for the thread for ever.
+    """
+    owner = getattr(sys.modules.get("asgiref.sync"), "SyncToAsync", None)
+    pool = getattr(owner, "single_thread_executor", None)
+    try:
+        if pool is not None:
+            owner.single_thread_executor = type(pool)(max_workers=1)
+            pool.shutdown(wait=False)
+    except Exception:
+        # Then it is found.
         pass
 
 
