@@ -236,8 +236,8 @@ on_channel(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
 
 /* Deadlines. */
 
-static void
-kill_mold(struct mold *m)
+void
+mold_kill(struct mold *m)
 {
 	int r = reap_signal_group(m->pid, SIGKILL);
 
@@ -272,7 +272,7 @@ on_deadline(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		mold_log(m, LOG_LEVEL_ERROR, "mold has not forked a worker for %s, %u are waited "
 		    "for; it is killed", text, owed);
 	}
-	kill_mold(m);
+	mold_kill(m);
 	/* Again, in case the kernel cannot end it yet. */
 	arm(m, MOLD_END_MS);
 }

@@ -91,6 +91,9 @@ int mold_fork(struct mold *m, const struct mold_order *order, struct err *e);
 /* A worker that it was asked for is there, or never will be. */
 void mold_answered(struct mold *m, bool born);
 
+/* SIGKILL, for it and for workers that have not left its process group yet. */
+void mold_kill(struct mold *m);
+
 /* It is not needed any more. */
 void mold_end(struct mold *m);
 /* Its end has been seen: what it said last is read. */

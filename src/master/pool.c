@@ -26,6 +26,7 @@ static const struct worker_ops worker_ops = {
 	.is_known = pool_is_known,
 	.born = pool_on_born,
 	.stillborn = pool_on_stillborn,
+	.unreachable = pool_on_unreachable,
 };
 
 static int

@@ -208,7 +208,8 @@ void pool_end_molds(struct pool *p);
 struct mold *pool_mold(const struct pool *p, const struct generation *gen);
 /* False: workers of the current generation cannot be started now. */
 bool pool_can_start(const struct pool *p);
-/* True when pid was a mold. */
+bool pool_is_mold(const struct pool *p, pid_t pid);
+/* True when it was a mold. */
 bool pool_mold_reaped(struct pool *p, const struct death *d);
 /* Starts w's process, by the mold of its generation or by exec. */
 int pool_launch(struct pool *p, struct worker *w, struct err *e);
@@ -216,6 +217,7 @@ int pool_launch(struct pool *p, struct worker *w, struct err *e);
 bool pool_is_known(void *ctx, pid_t pid);
 void pool_on_born(void *ctx, struct worker *w);
 void pool_on_stillborn(void *ctx, struct worker *w);
+void pool_on_unreachable(void *ctx, struct worker *w);
 
 void pool_remove(struct pool *p, struct worker *w);
 struct worker *pool_add(struct pool *p, struct generation *gen, unsigned slot);

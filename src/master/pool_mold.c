@@ -191,6 +191,15 @@ unasked(struct pool *p, struct mold *m, const char *how, const char *words)
 }
 
 bool
+pool_is_mold(const struct pool *p, pid_t pid)
+{
+	for (size_t i = 0; i < p->n_molds; i++)
+		if (p->molds[i]->pid == pid)
+			return true;
+	return false;
+}
+
+bool
 pool_mold_reaped(struct pool *p, const struct death *d)
 {
 	AUTO_FREE char *words = NULL;
@@ -233,9 +242,8 @@ pool_is_known(void *ctx, pid_t pid)
 {
 	const struct pool *p = ctx;
 
-	for (size_t i = 0; i < p->n_molds; i++)
-		if (p->molds[i]->pid == pid)
-			return true;
+	if (pool_is_mold(p, pid))
+		return true;
 	for (unsigned i = 0; i < p->hooks; i++)
 		if (p->hook_pids[i] == pid)
 			return true;
@@ -264,6 +272,21 @@ pool_on_stillborn(void *ctx, struct worker *w)
 {
 	answered(ctx, w, false);
 	pool_stillborn(ctx, w);
+}
+
+/* What hangs before it is a worker is in the group of its mold, and ends with that. */
+void
+pool_on_unreachable(void *ctx, struct worker *w)
+{
+	struct pool *p = ctx;
+
+	for (size_t i = 0; i < p->n_molds; i++) {
+		if (p->molds[i]->pid != w->mold_pid)
+			continue;
+		mold_log(p->molds[i], LOG_LEVEL_ERROR, "the worker that slot %u was to get has not "
+		    "shown itself; its mold is killed", w->slot);
+		mold_kill(p->molds[i]);
+	}
 }
 
 void

@@ -128,9 +128,12 @@ send_signal(struct worker *w, int sig)
 {
 	int r;
 
-	/* worker_born() does it. */
-	if (w->unborn)
+	/* worker_born() sends it. */
+	if (w->unborn) {
+		if (sig == SIGKILL)
+			w->ops->unreachable(w->ctx, w);
 		return;
+	}
 	r = sig == SIGKILL ? reap_signal_group(w->pid, sig) : reap_signal(w->pid, sig);
 
 	/* Group leaders exist from their own setpgid() on only. */

@@ -44,6 +44,8 @@ struct worker_ops {
 	void (*born)(void *ctx, struct worker *w);
 	/* No process was forked for it; what the mold said of it is in last_words. */
 	void (*stillborn)(void *ctx, struct worker *w);
+	/* It is to be killed, and no process is known: it may hang before its first word. */
+	void (*unreachable)(void *ctx, struct worker *w);
 	/* An answer to worker_ask_report is complete. */
 	void (*reported)(void *ctx, struct worker *w, uint64_t id, const char *text);
 };

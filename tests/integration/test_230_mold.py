@@ -250,6 +250,24 @@ class Trouble(Base):
         self.assertNotEqual(self.mold(p)["pid"], mold)
         self.assertEqual(p.status()["boot_failures"], 0)
 
+    def test_worker_hangs_in_the_fork(self):
+        """One that does not come as far as its first word ends with its mold."""
+        module = ("import os, time\nfrom plain import app\n"
+                  "def hang():\n"
+                  "    while os.path.exists('hang'):\n"
+                  "        time.sleep(0.01)\n"
+                  "os.register_at_fork(after_in_child=hang)\n")
+        p = self.serve(files={"mine.py": module}, wsgi="mine:app", boot_timeout="2s")
+        mold = self.mold(p)["pid"]
+        p.write("hang", "")
+        kill(p.pids()[0], signal.SIGKILL)
+        orphan = wait_until(lambda: set(harness.children_of(p.pid)) - {mold, p.pids()[-1]})
+        p.wait_log(r"pid %d gen 1: .*mold is killed|mold has not forked .* killed" % mold)
+        os.unlink(p.path("hang"))
+        wait_until(lambda: not any(harness.is_alive(pid) for pid in orphan))
+        p.wait_ready()
+        self.assertEqual(p.text("/"), "hello")
+
     def test_import_hangs(self):
         """boot-timeout."""
         p = self.preforkd(files={"mine.py": "import time\ntime.sleep(60)\n"}, wsgi="mine:app",
