@@ -5,6 +5,7 @@ Exit status 0 after a drain or SIGTERM, 1 for everything else; why it is 1 was t
 ERROR= and, with the whole traceback, to standard error.
 """
 
+import atexit
 import functools
 import os
 import sys
@@ -91,6 +92,32 @@ def _boot(agent, channel_fd, is_mold):
     return agent.server
 
 
+def _leave(code):
+    """Ends a worker that a mold has forked. Never returns.
+
+    What the interpreter would do at its end is done: threads, exit functions, buffers. Only the
+    modules are not taken apart: that writes to every object of the application, so that the kernel
+    would have to copy all the memory that is shared with the mold, just to free it.
+    """
+    threading = sys.modules.get("threading")
+    for function in (getattr(threading, "_shutdown", None), atexit._run_exitfuncs):
+        try:
+            if function is not None:
+                function()
+        except BaseException as exc:
+            sys.stderr.write(errors.format_exception(exc))
+    errors.flush()
+    os._exit(code)
+
+
+def _status(exc):
+    """The exit status that the interpreter would make of SystemExit."""
+    if exc.code is None or isinstance(exc.code, int):
+        return (exc.code or 0) & 0xFF
+    sys.stderr.write("%s\n" % (exc.code,))
+    return 1
+
+
 def _mold():
     """The module, which must be imported before gevent patches anything."""
     from . import mold
@@ -121,8 +148,12 @@ def main():
     except SystemExit as exc:
         if not agent.is_ready:
             _fail(agent, exc)
+        if mold is not None:
+            _leave(_status(exc))
         raise
     except BaseException as exc:
         _fail(agent, exc)
+    if mold is not None:
+        _leave(agent.exit_code)
     errors.flush()
     sys.exit(agent.exit_code)
