@@ -49,15 +49,24 @@ class Preload(harness.Case):
         self.assertEqual(set(answers), pids)
         return answers
 
-    def life(self, p, check, path="/"):
+    def reload(self, p, **settings):
+        """With other settings, which make that workers are forked."""
+        p.write_ini(**settings)
+        self.assertEqual(p.ctl("reload")[0], 0)
+        self.assertEqual(p.wait_ready()["preload"]["how"], "fork")
+
+    def life(self, p, check, path="/", first=None):
         """Asks the first workers, those after a recycle of all, and those after a reload.
 
-        check(answers) is called with what each of them has answered.
+        check(answers) is called with what each of them has answered. first: settings; the first
+        workers are those after a reload with them, instead of the last.
         """
+        if first is not None:
+            self.reload(p, **first)
         seen = set()
-        for command in (None, ("recycle", "all"), ("reload",)):
-            if command is not None:
-                self.assertEqual(p.ctl(*command)[0], 0)
+        for command in ("", "recycle all", "reload")[:2 if first is not None else 3]:
+            if command:
+                self.assertEqual(p.ctl(*command.split())[0], 0)
             status = p.wait_ready()
             self.assertEqual(status["preload"]["how"], "fork")
             self.assertGreaterEqual(status["molds"][-1]["forked"], 2)
@@ -155,13 +164,16 @@ class Serving(Preload):
 
     @needs_module("sentry_sdk")
     def test_sentry_early(self):
-        """An event at import: the thread and the connection are there, and are named."""
+        """An event at import: its thread is named; it starts a new one, so that yes is right."""
         collector = Collector()
         peer = self.peer(collector)
         p = self.app("sentry(early=True)", env={"TEST_PEER": peer})
         self.begin(p, "exec", r"sentry.*BackgroundWorker")
         for pid in self.ask_all(p, "/?exec"):
             self.assertIn("event exec from %d" % pid, collector.text())
+        self.reload(p, preload="yes")
+        for pid in self.ask_all(p, "/?yes"):
+            self.assertIn("event yes from %d" % pid, collector.text())
         self.end(p)
 
     def test_tcp(self):
@@ -171,11 +183,10 @@ class Serving(Preload):
         self.begin(p, "exec", r"connection to %s is open.*before-fork" % re.escape(peer))
         ports = [a["port"] for a in self.ask_all(p).values()]
         self.assertEqual(len(set(ports)), 2)
-        p.write_ini(before_fork="libraries:close")
-        self.assertEqual(p.ctl("reload")[0], 0)
         ports = []
-        self.life(p, lambda answers: ports.extend(a["port"] for a in answers.values()))
-        self.assertEqual(len(set(ports)), 6)
+        self.life(p, lambda answers: ports.extend(a["port"] for a in answers.values()),
+                  first={"before_fork": "libraries:close"})
+        self.assertEqual(len(set(ports)), 4)
         self.end(p)
         self.refuses(self.app("tcp()", env={"TEST_PEER": peer}),
                      r"preload = yes, but a connection to %s" % re.escape(peer))
@@ -240,9 +251,7 @@ class Libraries(Preload):
             for pid, answer in answers.items():
                 self.assertEqual(answer["made_by"], pid)
         own(self.ask_all(p))
-        p.write_ini(before_fork="libraries:close")
-        self.assertEqual(p.ctl("reload")[0], 0)
-        self.life(p, own)
+        self.life(p, own, first={"before_fork": "libraries:close"})
         self.end(p)
 
     @needs_module("numpy")
@@ -267,14 +276,12 @@ class Libraries(Preload):
         p = self.app("opentelemetry()")
         p.write_ini(env={"TEST_FILE": p.path("spans")})
         self.begin(p, "exec", r"thread 'Otel\w*' runs")
-        p.write_ini(preload="yes")
-        self.assertEqual(p.ctl("reload")[0], 0)
 
         def exported(answers):
             """Each worker's spans are exported by itself."""
             for pid in answers:
                 harness.wait_until(lambda: "span %d\n" % pid in p.read("spans"), what="a span")
-        self.life(p, exported)
+        self.life(p, exported, first={"preload": "yes"})
         self.end(p)
 
     def test_queue_listener(self):
@@ -373,9 +380,9 @@ class Django(Preload):
         self.assertEqual(answer.status, 302, answer.body)
         return {"Cookie": re.search(r"sessionid=\w+", answer.headers["Set-Cookie"]).group(0)}
 
-    def check(self, p):
-        """A life in which somebody is logged in."""
-        self.life(p, self.warmed, "/loaded")
+    def check(self, p, first=None):
+        """A life at whose end somebody logs in."""
+        self.life(p, self.warmed, "/loaded", first)
         headers = self.log_in(p)
         pids, visits = set(), 0
         while pids != set(p.pids()):
@@ -403,9 +410,7 @@ class Django(Preload):
         """CONN_MAX_AGE: the finding names the file; before-fork closes it."""
         p = self.project(env={"TEST_MAX_AGE": "600"})
         self.begin(p, "exec", r"SQLite database %s is open" % p.path("db.sqlite3"))
-        p.write_ini(before_fork="django_admin:close_connections")
-        self.assertEqual(p.ctl("reload")[0], 0)
-        self.check(p)
+        self.check(p, first={"before_fork": "django_admin:close_connections"})
 
 
 if __name__ == "__main__":
