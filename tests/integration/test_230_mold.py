@@ -112,6 +112,19 @@ class Forked(Base):
             p.wait_status(lambda s: s["recycles"]["max-requests"] >= 20)
         self.assertEqual(load.failed, 0, load.result)
 
+    def test_files_are_written_at_the_end(self):
+        """What the application has in its files' buffers, opened by the import or later."""
+        module = ("import plain\nEARLY = open('early', 'a')\nEARLY.write('w')\nLATER = []\n"
+                  "def app(environ, start_response):\n"
+                  "    if not LATER:\n        LATER.append(open('later', 'ab'))\n"
+                  "    EARLY.write('x')\n    LATER[0].write(b'y')\n"
+                  "    return plain.app(environ, start_response)\n")
+        p = self.serve(files={"mine.py": module}, wsgi="mine:app", workers=1)
+        p.text("/")
+        self.assertEqual(p.read("early") + p.read("later"), "w")
+        self.assertEqual(p.ctl("recycle")[0], 0)
+        wait_until(lambda: p.read("early") == "wx" and p.read("later") == "y")
+
     def test_memory_is_shared(self):
         """Status: what is the workers' own is the smaller part."""
         p = self.serve(workers=3)

@@ -15,9 +15,9 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 TEXT_MAX = 3600
 
 
-def flush():
-    """Standard streams, whatever the application made of them."""
-    for stream in (sys.stdout, sys.stderr):
+def flush(files=()):
+    """Standard streams, whatever the application made of them, and more."""
+    for stream in (*files, sys.stdout, sys.stderr):
         try:
             stream.flush()
         except Exception:

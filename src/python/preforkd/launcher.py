@@ -92,12 +92,12 @@ def _boot(agent, channel_fd, is_mold):
     return agent.server
 
 
-def _leave(code):
+def _leave(code, files):
     """Ends a worker that a mold has forked. Never returns.
 
-    What the interpreter would do at its end is done: threads, exit functions, buffers. Only the
-    modules are not taken apart: that writes to every object of the application, so that the kernel
-    would have to copy all the memory that is shared with the mold, just to free it.
+    What the interpreter would do at its end is done: threads, exit functions, buffers of files.
+    Only the modules are not taken apart: that writes to every object of the application, so that
+    the kernel would have to copy all the memory that is shared with the mold, just to free it.
     """
     threading = sys.modules.get("threading")
     for function in (getattr(threading, "_shutdown", None), atexit._run_exitfuncs):
@@ -106,7 +106,7 @@ def _leave(code):
                 function()
         except BaseException as exc:
             sys.stderr.write(errors.format_exception(exc))
-    errors.flush()
+    errors.flush(files())
     os._exit(code)
 
 
@@ -149,11 +149,11 @@ def main():
         if not agent.is_ready:
             _fail(agent, exc)
         if mold is not None:
-            _leave(_status(exc))
+            _leave(_status(exc), mold.files)
         raise
     except BaseException as exc:
         _fail(agent, exc)
     if mold is not None:
-        _leave(agent.exit_code)
+        _leave(agent.exit_code, mold.files)
     errors.flush()
     sys.exit(agent.exit_code)

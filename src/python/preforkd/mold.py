@@ -6,7 +6,9 @@ workers return from run().
 """
 
 import gc
+import io
 import os
+import weakref
 
 from . import application, findings, forking, warmup
 from .channel import close_received, encode_text
@@ -118,11 +120,28 @@ class Mold:
         self._forker.settle(self._agent, order)
 
 
+_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+_frozen = []        # weak references to files that the application opened before the freeze
+
+
+def _open_files():
+    """Files with a buffer, of those objects that are not frozen."""
+    return [found for found in gc.get_objects() if type(found) in _FILES]
+
+
+def files():
+    """In a worker: what may hold something that was written and is in no file yet."""
+    return [found for found in (known() for known in _frozen) if found is not None] + _open_files()
+
+
 def run(agent):
     """The whole life of the mold. Returns in workers only, what gives the application there."""
     mold = Mold(agent)
     decision = mold.prepare()
     gc.collect()
+    # What is in a buffer now would be written by every worker.
+    flush(_open_files())
+    _frozen[:] = [weakref.ref(found) for found in _open_files()]
     gc.freeze()
     mold.announce(decision)
     if not decision.forks:
