@@ -64,6 +64,7 @@ class Server:
     """One running server; a context manager."""
 
     inherited = ()              # sockets that it gets
+    untouched = False           # True: no request before it counts as running
 
     def __init__(self, name):
         """Subclasses say in argv() what to run."""
@@ -121,9 +122,11 @@ class Server:
             time.sleep(0.05)
 
     def _answers(self):
-        """One request."""
+        """One request, or a connection alone."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as sock:
+                if self.untouched:
+                    return True
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 return b" 200 " in sock.recv(1000)
         except OSError:
@@ -192,13 +195,20 @@ class Preforkd(Server):
 
     def status(self):
         """From preforkctl."""
+        return json.loads(self._ask("--json", "status"))
+
+    def recycle(self, slot):
+        """Returns when the slot's worker has been replaced."""
+        self._ask("recycle", str(slot))
+
+    def _ask(self, *words):
+        """What preforkctl says to a command."""
         try:
-            done = subprocess.run([os.path.join(BUILDDIR, "preforkctl"), "--socket", self._control,
-                                   "--json", "status"], stdout=subprocess.PIPE, timeout=10,
-                                  check=True)
+            done = subprocess.run([os.path.join(BUILDDIR, "preforkctl"), "--socket", self._control]
+                                  + list(words), stdout=subprocess.PIPE, timeout=30, check=True)
         except subprocess.SubprocessError as exc:
             raise Trouble("preforkctl failed: %s" % exc) from None
-        return json.loads(done.stdout)
+        return done.stdout
 
     def recycles(self):
         """Of all kinds."""
@@ -226,11 +236,11 @@ class Gunicorn(_Peer):
 
     booted = "Booting worker with pid"
 
-    def __init__(self, worker_class, workers, *arguments):
-        """worker_class: sync, gthread or uvicorn."""
+    def __init__(self, worker_class, workers, *arguments, app="bench_app"):
+        """worker_class: sync, gthread or uvicorn. app: the module that has the application."""
         super().__init__("gunicorn, %s" % worker_class, workers, arguments)
         self._class = worker_class
-        self._app = "bench_app:wsgi"
+        self._app = app + ":wsgi"
         if worker_class == "uvicorn":
             self._class, self._app = uvicorn_worker(), "bench_app:asgi"
 
@@ -293,12 +303,13 @@ class Uwsgi(_Peer):
 
     booted = "spawned uWSGI worker"
 
-    def __init__(self, workers, *arguments, keepalive=False):
+    def __init__(self, workers, *arguments, keepalive=False, app="bench_app"):
         """Threads as in the others. Only behind its router does it keep clients' connections."""
         super().__init__("uWSGI, router" if keepalive else "uWSGI", workers, arguments)
         self._listen = "--http" if keepalive else "--http-socket"
         if keepalive:
             self._arguments += ["--http-keepalive", "--socket", "127.0.0.1:0"]
+        self._app = app
 
     def recycles(self):
         """It has other words for a worker that is not the first."""
@@ -308,8 +319,8 @@ class Uwsgi(_Peer):
         """The command line."""
         return uwsgi() + ["--master", "--die-on-term", "--processes", str(self._workers),
                           "--threads", "4", self._listen, "127.0.0.1:%d" % self.port,
-                          "--disable-logging", "--wsgi-file", os.path.join(HERE, "bench_app.py"),
-                          "--callable", "wsgi"] + self._arguments
+                          "--disable-logging", "--pythonpath", HERE, "--module",
+                          self._app + ":wsgi"] + self._arguments
 
 
 def uwsgi():
