@@ -147,6 +147,27 @@ for_each_kind(globals(), Molded)
 del Molded
 
 
+class End(MoldCase):
+    """A worker ends without the interpreter's own end."""
+
+    def test_exit_functions(self):
+        """They run, what was printed is not lost, and a thread that is no daemon is awaited."""
+        folder = self.folder()
+        self.write(folder, "atend.py", "import atexit, os, sys, threading\n"
+                   "atexit.register(sys.stdout.write, 'so long')\n"
+                   "def late():\n    threading.main_thread().join()\n"
+                   "    sys.stdout.write('thread, ')\n"
+                   "os.register_at_fork(after_in_child=threading.Thread(target=late).start)\n"
+                   "def app(environ, start_response):\n"
+                   "    start_response('200 OK', [])\n    return [b'hi']\n")
+        mold = self.forking("atend:app", worker_class="stdlib", cwd=folder)
+        worker = mold.fork(stdout=True)
+        worker.ready()
+        worker.drain()
+        self.assertEqual(worker.wait(), 0)
+        self.assertEqual(worker.piped("STDOUT")[0], "thread, so long")
+
+
 _HOOKS = """
 import os, sys
 note = lambda name: print(name, os.getpid(), file=sys.stdout, flush=True)
@@ -190,6 +211,20 @@ class Gunicorn(MoldCase):
         self.assertEqual(mold.printed().split("\n"), wanted + [""])
         self.assertEqual(mold.boot_output().count("do not apply: pre_fork (it is a hook of "
                                                   "gunicorn's master"), 1, mold.output())
+
+    def test_entry_points(self):
+        """pkg_resources is not imported by gunicorn's wish alone, and can be by the application."""
+        folder = self.folder()
+        self.write(folder, "points.py", "import sys\nfrom gunicorn import util\n"
+                   "def app(environ, start_response):\n"
+                   "    start_response('200 OK', [])\n    before = 'pkg_resources' in sys.modules\n"
+                   "    found = getattr(util, 'pkg_resources', None)\n"
+                   "    works = found is None or callable(found.load_entry_point)\n"
+                   "    return [b'%d%d' % (before, works)]\n")
+        mold = self.forking("points:app", worker_class="gthread", cwd=folder)
+        worker = mold.fork()
+        worker.ready()
+        self.assertEqual(get(worker.address), (200, "01"))
 
 
 if __name__ == "__main__":
