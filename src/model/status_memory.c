@@ -33,11 +33,9 @@ status_put_molds(const struct status_view *v, size_t width, struct buf *out)
 	uint64_t failures = view_count(v->preload, "failures");
 	double next = view_seconds(v->preload, "next_attempt_seconds");
 	char t[STATUS_CELL_MAX];
-	json_t *mold;
-	size_t i;
 
-	json_array_foreach(v->molds, i, mold)
-		put_mold(mold, width, out);
+	for (size_t i = 0; i < json_array_size(v->molds); i++)
+		put_mold(json_array_get(v->molds, i), width, out);
 	if (failures > 0)
 		status_put_line(out, width, "! the mold has failed %" PRIu64 " time%s, recycles "
 		    "wait%s%s: %s", failures, failures == 1 ? "" : "s",
