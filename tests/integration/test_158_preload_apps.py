@@ -372,17 +372,22 @@ class Django(Preload):
             self.assertIn("admin/login.html", answer["templates"])
             self.assertEqual(answer["connections"], [False])
 
+    def cookie(self, answer, name):
+        """name=value of a cookie that was set; servers write the header's name as they like."""
+        headers = {key.lower(): value for key, value in answer.headers.items()}
+        return re.search(name + r"=\w+", headers["set-cookie"]).group(0)
+
     def log_in(self, p):
         """A session that all workers know; its headers."""
         form = p.get("/admin/login/")
         token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', form.body).group(1)
-        cookie = re.search(r"csrftoken=\w+", form.headers["Set-Cookie"]).group(0)
         body = urllib.parse.urlencode({"csrfmiddlewaretoken": token, "username": "admin",
                                        "password": "secret", "next": "/admin/"})
         answer = p.get("/admin/login/", method="POST", body=body, headers={
-            "Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"})
+            "Cookie": self.cookie(form, "csrftoken"),
+            "Content-Type": "application/x-www-form-urlencoded"})
         self.assertEqual(answer.status, 302, answer.body)
-        return {"Cookie": re.search(r"sessionid=\w+", answer.headers["Set-Cookie"]).group(0)}
+        return {"Cookie": self.cookie(answer, "sessionid")}
 
     def check(self, p, first=None):
         """A life at whose end somebody logs in."""
