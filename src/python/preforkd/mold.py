@@ -42,6 +42,7 @@ class Mold:
         server.preload()
         self._app = application.load(settings.app)
         server.check(self._app)
+        server.make(self._app)
         warmup.run(settings.warm_up, self._app, server.interface(), not server.sync,
                    self._agent.complain)
         if settings.before_fork is not None:

@@ -50,6 +50,9 @@ class Server:
         """Refuses an application of the other kind. Raises BootError."""
         application.check_kind(app, self.settings.kind, self.settings.app)
 
+    def make(self, app):
+        """In a mold, when the application is there: makes what workers would make each anew."""
+
     def serve(self, load):
         """Runs until the end; load() gives the application."""
         raise NotImplementedError

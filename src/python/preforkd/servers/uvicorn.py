@@ -270,20 +270,28 @@ class UvicornServer(Server):
         if self.interface() == "asgi":
             super().check(app)
 
-    def serve(self, load):
-        """Runs uvicorn's loop in this thread."""
-        app = load()
+    def make(self, app):
+        """Config and Server: they set up logging, which takes half the time of a worker's boot."""
         settings = self.settings
         arguments = {"log_level": settings.log_level, "workers": 1, "backlog": settings.backlog}
         if settings.keepalive is not None:
             arguments["timeout_keep_alive"] = settings.keepalive
         arguments.update(self._options)
-        self.check(app)
+        if arguments.get("loop", "auto") == "auto":
+            # uvicorn would look for uvloop in every folder of the path again.
+            arguments["loop"] = "uvloop" if _has_uvloop() else "asyncio"
         config = self._uvicorn.Config(app, **arguments)
         server_class = extend_server(self._uvicorn.Server, self.agent,
                                      lambda server: bool(server.config.ssl))
-        server = server_class(config)
-        server.run(sockets=self.listeners)
+        server_class(config)
+
+    def serve(self, load):
+        """Runs uvicorn's loop in this thread."""
+        app = load()
+        self.check(app)
+        if self.uvicorn_server is None:
+            self.make(app)
+        self.uvicorn_server.run(sockets=self.listeners)
 
     def post(self, function):
         """Runs function in the loop."""
@@ -297,6 +305,15 @@ class UvicornServer(Server):
     def drain(self):
         """In the loop."""
         self.uvicorn_server.drain()
+
+
+def _has_uvloop():
+    """True when it can be imported, which is how uvicorn decides."""
+    try:
+        import uvloop  # noqa: F401
+        return True
+    except ImportError:
+        return False
 
 
 def _headers(text):
