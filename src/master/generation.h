@@ -46,6 +46,7 @@ struct generation {
 	int log_fd;			/* worker-log = FILE, or -1 */
 	enum starts starts;
 	unsigned mold_failures;		/* molds that ended before they forked, in a row */
+	unsigned mold_short_lives;	/* that ended soon after they were ready, in a row */
 	char *mold_words;		/* what the last mold said of preload; or NULL */
 	bool fds_said;			/* that reload-on-fds cannot work here */
 	bool uss_said;			/* the same of reload-on-uss */

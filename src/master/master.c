@@ -202,9 +202,12 @@ static void
 on_mold_failed(void *ctx, struct mold *mold, const char *how, const char *words)
 {
 	struct master *m = ctx;
+	bool is_current = mold->gen == m->pool.gen;
 
 	reload_on_mold_failed(&m->reload, mold, how, words);
-	master_calls_check(m, true, words);
+	/* Who waits for a recycle waits for the current one only. */
+	if (is_current)
+		master_calls_check(m, true, words);
 }
 
 static void

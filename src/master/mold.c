@@ -22,6 +22,7 @@
 #include <string.h>
 
 #define PER_TURN 16
+#define READ_MAX 512
 
 static void on_channel(struct ev_loop *loop, ev_io *io, int revents);
 static void on_deadline(struct ev_loop *loop, ev_timer *t, int revents);
@@ -234,6 +235,21 @@ on_channel(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
 		;
 }
 
+/* At most what a socket holds: a flooding one may refill it for ever. */
+static void
+read_all(struct mold *m)
+{
+	for (int i = 0; i < READ_MAX && read_one(m) > 0; i++)
+		;
+}
+
+bool
+mold_is_there(struct mold *m)
+{
+	read_all(m);
+	return mold_is_ready(m);
+}
+
 /* Deadlines. */
 
 void
@@ -260,8 +276,7 @@ on_deadline(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		arm(m, MIN_OF(late, 5 * MSEC_PER_SEC));
 		return;
 	}
-	while (read_one(m) > 0 && m->state == state)
-		;
+	read_all(m);
 	if (m->state != state)
 		return;
 	if (state == MOLD_BOOTING && m->channel_fd >= 0) {
@@ -300,6 +315,7 @@ mold_fork(struct mold *m, const struct mold_order *o, struct err *e)
 		fds[n++] = o->stdout_fd;
 		message_put_number(&b, "STDOUT", 1);
 	}
+	message_put_number(&b, "SOCKETS", m->gen->n_listeners);
 	for (size_t i = 0; i < m->gen->n_listeners; i++)
 		fds[n++] = lanes_socket(m->gen->listeners[i], o->lane)->fd;
 	if (b.failed)
@@ -341,8 +357,7 @@ mold_end(struct mold *m)
 void
 mold_reaped(struct mold *m)
 {
-	for (int i = 0; i < PER_TURN && read_one(m) > 0; i++)
-		;
+	read_all(m);
 	close_channel(m);
 	ev_timer_stop(m->loop, &m->deadline);
 	if (m->err != NULL)

@@ -86,6 +86,9 @@ mold_is_ready(const struct mold *m)
 	return m->state == MOLD_READY && m->channel_fd >= 0;
 }
 
+/* The same, after a look whether its end waits to be read. */
+bool mold_is_there(struct mold *m);
+
 /* Asks for a worker. 0 or a negative errno with e; -EPIPE: it has just ended. */
 int mold_fork(struct mold *m, const struct mold_order *order, struct err *e);
 /* A worker that it was asked for is there, or never will be. */

@@ -260,7 +260,7 @@ start_in_slot(struct pool *p, unsigned number)
 static void
 fill_slots(struct pool *p)
 {
-	for (unsigned i = 1; i <= p->target && !p->stopping; i++) {
+	for (unsigned i = 1; i <= p->target && !p->stopping && pool_may_order(p); i++) {
 		if (p->slots[i - 1].serving != NULL)
 			continue;
 		start_in_slot(p, i);

@@ -208,6 +208,10 @@ void pool_end_molds(struct pool *p);
 struct mold *pool_mold(const struct pool *p, const struct generation *gen);
 /* False: workers of the current generation cannot be started now. */
 bool pool_can_start(const struct pool *p);
+/* False: the mold owes so many workers that it shall not be asked for more. */
+bool pool_may_order(const struct pool *p);
+/* A mold with this pid is alive, as far as its channel tells. */
+bool pool_has_mold(struct pool *p, pid_t pid);
 bool pool_is_mold(const struct pool *p, pid_t pid);
 /* True when it was a mold. */
 bool pool_mold_reaped(struct pool *p, const struct death *d);

@@ -63,7 +63,7 @@ run_hook(struct pool *p, const struct worker *w, const char *how)
 	struct err e;
 	pid_t pid;
 
-	if (w->gen->settings->on_worker_exit == NULL)
+	if (w->gen->settings->on_worker_exit == NULL || w->pid == 0)
 		return;
 	if (p->hooks >= POOL_HOOKS_MAX) {
 		worker_log(w, LOG_LEVEL_WARN, "on-worker-exit: %u of them run still; left out "
@@ -231,46 +231,38 @@ pool_reaped(struct pool *p, struct worker *w, const struct death *d)
 	pool_wake(p);
 }
 
-/* The mold died before it got to it, or says why it could not. The first is no fault of the
- * worker: its slot, or the one whose successor it was to be, waits for the next mold. */
-void
-pool_stillborn(struct pool *p, struct worker *w)
+/* Its mold has ended before it got to it: no fault of the worker. The slot, or the worker whose
+ * successor it was to be, waits for the next mold. */
+static void
+forget_stillborn(struct pool *p, struct worker *w)
 {
 	static const struct death none = {0};
-	bool failed = w->last_words != NULL && w->reason == REASON_NONE;
 	struct slot *slot = w->slot <= p->n_slots ? &p->slots[w->slot - 1] : NULL;
-	uint64_t now = clock_now_ms(), delay = 0;
-	char text[32] = "";
 
 	worker_reaped(w, &none);
-	w->unborn = false;
-	if (failed)
-		governor_boot_failed(&p->governor, now);
 	if (slot != NULL && slot->successor == w) {
 		slot->successor = NULL;
 		if (slot->serving != NULL)
 			slot->serving->gov.has_successor = false;
 	} else if (slot != NULL && slot->serving == w) {
 		slot->serving = NULL;
-		if (failed && !p->stopping && w->slot <= p->target) {
-			delay = backoff_ms(++slot->failures);
-			slot->serving = w;
-		}
 	}
-	if (delay != 0)
-		value_human_time(delay, text, sizeof text);
-	if (failed)
-		worker_log(w, LOG_LEVEL_ERROR, "cannot be started: %.*s%s%s",
-		    (int)strcspn(w->last_words, "\n"), w->last_words,
-		    delay != 0 ? "; tried again in " : "", text);
-	else
-		worker_log(w, LOG_LEVEL_INFO, "was not forked: mold pid %d ended before",
-		    (int)w->mold_pid);
+	worker_log(w, LOG_LEVEL_INFO, "was not forked: mold pid %d ended before",
+	    (int)w->mold_pid);
 	if (w == p->canary)
-		p->ops->boot_failed(p->ctx, w, "it was not forked",
-		    w->last_words != NULL ? w->last_words : "");
+		p->ops->boot_failed(p->ctx, w, "its mold ended", "");
 	p->ops->ended(p->ctx, w);
-	if (delay != 0)
-		worker_hold(w, delay);
 	pool_wake(p);
+}
+
+void
+pool_stillborn(struct pool *p, struct worker *w)
+{
+	static const struct death none = {0};
+
+	w->unborn = false;
+	if (w->reason == REASON_NONE && w->last_words == NULL && !pool_has_mold(p, w->mold_pid))
+		forget_stillborn(p, w);
+	else
+		pool_reaped(p, w, &none);
 }

@@ -16,6 +16,8 @@
 #include <string.h>
 
 #define FAILURES_BEFORE_EXEC 2
+#define STABLE_MS  UINT64_C(10000)
+#define ORDERS_MAX 64		/* its socket holds more, but not without an end */
 
 static void on_mold_ready(void *ctx, struct mold *m);
 
@@ -28,6 +30,23 @@ pool_mold(const struct pool *p, const struct generation *gen)
 		if (p->molds[i]->gen == gen && p->molds[i]->state != MOLD_ENDING)
 			return p->molds[i];
 	return NULL;
+}
+
+bool
+pool_has_mold(struct pool *p, pid_t pid)
+{
+	for (size_t i = 0; i < p->n_molds; i++)
+		if (p->molds[i]->pid == pid)
+			return mold_is_there(p->molds[i]);
+	return false;
+}
+
+bool
+pool_may_order(const struct pool *p)
+{
+	const struct mold *m = pool_mold(p, p->gen);
+
+	return m == NULL || m->owed < ORDERS_MAX;
 }
 
 bool
@@ -71,8 +90,9 @@ retry_delay_ms(const struct pool *p)
 {
 	unsigned failures = p->gen->mold_failures;
 
+	/* The first to end after it was of use is replaced at once. */
 	if (failures == 0)
-		return 0;
+		return p->gen->mold_short_lives < 2 ? 0 : backoff_ms(p->gen->mold_short_lives);
 	/* Nobody serves: as with a worker. Else it is a look now and then, at code that is bad. */
 	return p->ever_ready ? mold_backoff_ms(failures) : backoff_ms(failures);
 }
@@ -88,6 +108,8 @@ retry_later(struct pool *p, uint64_t delay)
 {
 	p->mold_next_ms = clock_now_ms() + delay;
 	ev_timer_stop(p->loop, &p->mold_retry);
+	/* libev counts from the begin of this turn of the loop: never shorter than asked. */
+	ev_now_update(p->loop);
 	ev_timer_init(&p->mold_retry, on_retry, (double)delay / 1000.0, 0.);
 	ev_timer_start(p->loop, &p->mold_retry);
 }
@@ -99,9 +121,13 @@ start_missing(struct pool *p)
 	char text[32];
 	uint64_t delay;
 
-	if (p->gen->starts == STARTS_BY_EXEC || pool_mold(p, p->gen) != NULL ||
-	    clock_now_ms() < p->mold_next_ms)
+	if (p->gen->starts == STARTS_BY_EXEC || pool_mold(p, p->gen) != NULL)
 		return;
+	if (clock_now_ms() < p->mold_next_ms) {
+		if (!ev_is_active(&p->mold_retry))
+			retry_later(p, p->mold_next_ms - clock_now_ms());
+		return;
+	}
 	if (add(p, p->gen, &e) != NULL)
 		return;
 	p->gen->mold_failures++;
@@ -112,14 +138,25 @@ start_missing(struct pool *p)
 	retry_later(p, delay);
 }
 
+static bool
+is_old(const struct pool *p, const struct mold *m)
+{
+	return m->gen != p->gen && !m->is_candidate;
+}
+
 void
 pool_keep_molds(struct pool *p)
 {
 	bool rolls = pool_old_serving(p) > 0;
 	const struct mold *m;
+	unsigned newest = 0;
 
 	for (size_t i = 0; i < p->n_molds; i++)
-		if (p->molds[i]->gen != p->gen && !p->molds[i]->is_candidate && !rolls)
+		if (is_old(p, p->molds[i]) && p->molds[i]->state != MOLD_ENDING)
+			newest = MAX_OF(newest, p->molds[i]->gen->number);
+	/* The last one stays until the roll is over; more would pile up. */
+	for (size_t i = 0; i < p->n_molds; i++)
+		if (is_old(p, p->molds[i]) && (!rolls || p->molds[i]->gen->number != newest))
 			mold_end(p->molds[i]);
 	start_missing(p);
 	m = pool_mold(p, p->gen);
@@ -154,7 +191,17 @@ pool_end_molds(struct pool *p)
 		mold_end(p->molds[i]);
 }
 
-/* Ended by itself. Returns the end of the log line about it. */
+/* One that has forked was good, whatever it died of; but not one after another. */
+static void
+note_failure(const struct mold *m)
+{
+	bool is_stable = m->ready_ms != 0 && clock_now_ms() - m->ready_ms > STABLE_MS;
+
+	m->gen->mold_failures = m->forked > 0 ? 0 : m->gen->mold_failures + 1;
+	m->gen->mold_short_lives = is_stable ? 0 : m->gen->mold_short_lives + 1;
+}
+
+/* Ended by itself: what follows, and one line about it. */
 static void
 unasked(struct pool *p, struct mold *m, const char *how, const char *words)
 {
@@ -163,8 +210,7 @@ unasked(struct pool *p, struct mold *m, const char *how, const char *words)
 	char next[80] = "", text[32], age[32];
 	uint64_t delay = 0;
 
-	/* One that has forked workers was good: whatever it died of, try again at once. */
-	m->gen->mold_failures = m->forked > 0 ? 0 : m->gen->mold_failures + 1;
+	note_failure(m);
 	p->boot_failures += booting && !p->stopping;
 	gave_up = is_current && !p->ever_ready &&
 	    m->gen->mold_failures >= m->gen->settings->boot_attempts;
@@ -257,6 +303,8 @@ answered(struct pool *p, const struct worker *w, bool born)
 	for (size_t i = 0; i < p->n_molds; i++)
 		if (p->molds[i]->pid == w->mold_pid)
 			mold_answered(p->molds[i], born);
+	/* More may be ordered now. */
+	pool_wake(p);
 }
 
 void

@@ -176,10 +176,20 @@ reload_on_mold_ready(struct reload *r, const struct mold *m)
 void
 reload_on_mold_failed(struct reload *r, const struct mold *m, const char *how, const char *words)
 {
-	if ((r->phase == RELOAD_BOOT || r->phase == RELOAD_BAKE) && m->gen == r->gen)
+	char text[ERR_TEXT_MAX];
+
+	if ((r->phase == RELOAD_BOOT || r->phase == RELOAD_BAKE) && m->gen == r->gen) {
 		give_up(r, words, "the new mold (pid %d) did not become ready: %s%s%.*s",
 		    (int)m->pid, how, words[0] != '\0' ? ": " : "", (int)strcspn(words, "\n"),
 		    words);
+	} else if (r->phase == RELOAD_ROLL && m->gen == r->master->pool.gen) {
+		snprintf(text, sizeof text, "generation %u is current, but its mold ended and the next "
+		    "one (pid %d) did not become ready: %s%s%.*s; %zu old workers serve on until one "
+		    "does", m->gen->number, (int)m->pid, how, words[0] != '\0' ? ": " : "",
+		    (int)strcspn(words, "\n"), words, pool_old_serving(&r->master->pool));
+		log_error("reload stalled: %s", text);
+		end(r, text, text, words);
+	}
 }
 
 static void
@@ -263,8 +273,12 @@ reload_on_boot_failed(struct reload *r, const struct worker *w, const char *how,
     const char *words)
 {
 	if (r->phase == RELOAD_BOOT && w->is_canary) {
-		give_up(r, words, "the new worker (pid %d) did not become ready: %s%s%.*s",
-		    (int)w->pid, w->reason == REASON_BOOT_TIMEOUT ? "boot-timeout" : how,
+		char who[32] = "";
+
+		if (w->pid > 0)
+			snprintf(who, sizeof who, " (pid %d)", (int)w->pid);
+		give_up(r, words, "the new worker%s did not become ready: %s%s%.*s",
+		    who, w->reason == REASON_BOOT_TIMEOUT ? "boot-timeout" : how,
 		    words[0] != '\0' ? ": " : "", (int)strcspn(words, "\n"), words);
 	} else if (r->phase == RELOAD_ROLL) {
 		char text[ERR_TEXT_MAX];

@@ -94,7 +94,7 @@ death_describe(const struct death *d, char *dst, size_t len)
 	const char *abbrev;
 
 	if (d->pid == 0) {
-		snprintf(dst, len, "no process was forked");
+		snprintf(dst, len, "no process has shown itself");
 		return;
 	}
 	if (!d->by_signal) {

@@ -8,6 +8,7 @@ import signal
 
 import harness
 from harness import kill, needs_root, wait_until
+from molded import Molded
 
 # Imports in a worker that is exec'd, and fails in a mold when the file "broken" is there.
 FRAGILE = """import os
@@ -23,26 +24,7 @@ from plain import app
 """
 
 
-class Base(harness.Case):
-    """What these tests share."""
-
-    def mold(self, p, state="ready"):
-        """Waits for the current generation's mold; its part of the status."""
-        def current(s):
-            """True when it is there."""
-            return [m for m in s["molds"] if m["generation"] == s["generation"]
-                    and m["state"] == state]
-        return current(p.wait_status(current, what="a mold"))[0]
-
-    def serve(self, **kw):
-        """A preforkd with two workers that are forked."""
-        kw.setdefault("workers", 2)
-        p = self.preforkd(**kw)
-        p.wait_ready()
-        return p
-
-
-class Forked(Base):
+class Forked(Molded):
     """Workers of a mold."""
 
     def test_they_are_the_masters(self):
@@ -186,7 +168,7 @@ class Forked(Base):
         self.assertEqual(set(info["uid"]), {65534})
 
 
-class Trouble(Base):
+class Trouble(Molded):
     """A mold that does not do well."""
 
     def test_it_dies(self):
@@ -320,7 +302,7 @@ class Trouble(Base):
         self.assertEqual(self.mold(p)["forked"], 2)
 
 
-class Reload(Base):
+class Reload(Molded):
     """Generations have their molds."""
 
     def test_new_mold(self):
@@ -392,88 +374,6 @@ class Reload(Base):
         p.wait_status(lambda s: len(s["molds"]) == 1 and
                       s["molds"][0]["generation"] == s["generation"])
         wait_until(lambda: len(harness.children_of(p.pid)) == 3)
-
-
-class Decisions(Base):
-    """preload = auto, yes, no; before-fork, after-fork, warm-up."""
-
-    THREAD = ("import threading, time\nfrom plain import app\n"
-              "threading.Thread(target=time.sleep, args=(600,), name='exporter',\n"
-              "                 daemon=True).start()\n")
-
-    def test_auto_finds_a_thread(self):
-        """Workers are exec'd; log and status say why."""
-        p = self.serve(files={"mine.py": self.THREAD}, wsgi="mine:app")
-        p.wait_log(r"mold has looked .*preload: no, workers are exec'd: thread 'exporter' runs")
-        s = p.wait_status(lambda s: not s["molds"])
-        self.assertEqual(s["preload"]["how"], "exec")
-        self.assertIn("exporter", p.ctl("status")[1])
-        self.assertEqual(p.ctl("reload")[0], 0)
-        p.wait_ready()
-        self.assertNotRegex(p.log(), "ERROR")
-
-    def test_yes_in_spite_of_a_thread(self):
-        """A warning, and forks."""
-        p = self.serve(files={"mine.py": self.THREAD}, wsgi="mine:app", preload="yes")
-        self.assertEqual(self.mold(p)["forked"], 2)
-        p.wait_log(r"preload: yes, in spite of: thread 'exporter' runs")
-
-    def test_connection(self):
-        """auto falls back, yes refuses, before-fork helps."""
-        with harness.socket.socket() as server:
-            server.bind(("127.0.0.1", 0))
-            server.listen()
-            peer = "127.0.0.1:%d" % server.getsockname()[1]
-            module = ("import socket\nfrom plain import app\n"
-                      "conn = socket.create_connection(('127.0.0.1', %s))\n"
-                      "def close():\n    conn.close()\n" % peer.split(":")[1])
-            p = self.serve(files={"mine.py": module}, wsgi="mine:app")
-            p.wait_log("preload: no, .*a connection to %s is open" % re.escape(peer))
-            p.write_ini(preload="yes")
-            code, _, err = p.ctl("reload")
-            self.assertEqual(code, 1)
-            self.assertIn(peer, err)
-            self.assertIn("before-fork", err)
-            p.write_ini(preload="yes", before_fork="mine:close")
-            self.assertEqual(p.ctl("reload")[0], 0)
-            self.assertGreaterEqual(self.mold(p)["forked"], 1)
-
-    def test_after_fork(self):
-        """In each worker, forked or not, before it serves."""
-        module = ("import os\nfrom plain import app\n"
-                  "def hook():\n"
-                  "    open('hook.%s' % os.environ['PREFORKD_SLOT'], 'a').write('x')\n")
-        for preload in ("auto", "no"):
-            p = self.serve(files={"mine.py": module}, wsgi="mine:app", after_fork="mine:hook",
-                           preload=preload)
-            self.assertEqual([p.read("hook.1"), p.read("hook.2")], ["x", "x"])
-
-    def test_after_fork_fails(self):
-        """A failure to boot, like any other."""
-        p = self.preforkd(files={"mine.py": "from plain import app\ndef hook():\n    1 / 0\n"},
-                          wsgi="mine:app", after_fork="mine:hook", boot_attempts=1)
-        self.assertEqual(p.wait(), 1)
-        p.wait_log("ZeroDivisionError")
-
-    def test_warm_up(self):
-        """Requests and functions, once, in the mold."""
-        module = ("import os\nimport plain\n"
-                  "def note(what):\n"
-                  "    if 'PREFORKD_SLOT' not in os.environ:\n"
-                  "        open('warm', 'a').write(what + '\\n')\n"
-                  "def app(environ, start_response):\n"
-                  "    note(environ['HTTP_HOST'] + environ['PATH_INFO'])\n"
-                  "    return plain.app(environ, start_response)\n"
-                  "def function():\n    note('function')\n")
-        p = self.serve(files={"mine.py": module}, wsgi="mine:app",
-                       warm_up="/ mine:function https://example.com/pid")
-        self.assertEqual(p.read("warm").split(),
-                         ["localhost/", "function", "example.com/pid"])
-        self.assertEqual(p.text("/"), "hello")
-        p.write_ini(warm_up="/fail")
-        code, _, err = p.ctl("reload")
-        self.assertEqual(code, 1)
-        self.assertIn("warm-up = /fail", err)
 
 
 if __name__ == "__main__":

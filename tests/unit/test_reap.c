@@ -270,7 +270,7 @@ START_TEST(descriptions)
 		    "killed by SIGSEGV (core dumped)" },
 		{ { .pid = 7, .status = 50, .by_signal = true }, "killed by signal 50" },
 		{ { .pid = 7, .status = 9999, .by_signal = true }, "killed by signal 9999" },
-		{ { .pid = 0 }, "no process was forked" },
+		{ { .pid = 0 }, "no process has shown itself" },
 	};
 	char text[64];
 

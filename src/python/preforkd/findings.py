@@ -10,7 +10,9 @@ import os
 import socket
 import stat
 import sys
+import tempfile
 import threading
+import weakref
 from time import monotonic, sleep as real_sleep
 
 # Threads that are about to end get this many seconds.
@@ -21,7 +23,7 @@ _NAMED = 3
 
 # Kinds of findings.
 THREAD, CONNECTION, PAIR, LOOP = "thread", "connection", "pair", "loop"
-DATABASE, FORK = "database", "fork"
+DATABASE, FOLDER, FORK = "database", "folder", "fork"
 
 _SQLITE = b"SQLite format 3\0"
 _GDBM = tuple(number.to_bytes(4, order) for number in (0x13579ace, 0x13579acd, 0x13579acf)
@@ -90,7 +92,7 @@ def decide(preload, found):
 
 def look(ours):
     """Findings about this process; ours are descriptors that are no application's."""
-    found, sockets, polls = _threads(), [], []
+    found, sockets, polls = _threads() + _folders(), [], []
     for fd in _descriptors():
         if fd > 2 and fd not in ours:
             _look_at(fd, found, sockets, polls)
@@ -102,6 +104,17 @@ def look(ours):
             found.append(Finding(CONNECTION, text))
         elif not polls:
             found.append(Finding(PAIR, text))
+    return found
+
+
+def _folders():
+    """Temporary folders that the first worker to end would remove, and the others miss."""
+    found = []
+    for finalizer in list(getattr(weakref.finalize, "_registry", ())):
+        peeked = finalizer.peek() if finalizer.atexit else None
+        if peeked is not None and peeked[1] == tempfile.TemporaryDirectory._cleanup:
+            found.append(Finding(FOLDER, "the temporary directory %s ends with the process that "
+                                 "made it" % peeked[2][0]))
     return found
 
 
@@ -211,7 +224,12 @@ def _stream_peer(fd):
     default = socket.getdefaulttimeout()
     try:
         socket.setdefaulttimeout(None)
-        sock = _Socket(fileno=os.dup(fd))
+        copy = os.dup(fd)
+        try:
+            sock = _Socket(fileno=copy)
+        except OSError:
+            os.close(copy)
+            raise
     except OSError:
         return None
     finally:

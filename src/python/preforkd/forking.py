@@ -77,6 +77,8 @@ class Order:
             self.stderr_stays = message.get("STDERR") == "2"
             self.stdout = fds.pop(0) if message.get("STDOUT") == "1" else -1
             self.sockets = fds
+            # The kernel leaves out what this process has no room for (MSG_CTRUNC, recvmsg(2)).
+            self.missing = int(message.get("SOCKETS") or len(fds)) - len(fds)
         except (ValueError, IndexError):
             self.close()
             raise ValueError("FORK=%s with %d descriptors" % (

@@ -11,8 +11,8 @@ import os
 import weakref
 
 from . import application, findings, forking, warmup
-from .channel import close_received, encode_text
-from .errors import BootError, flush, shorten
+from .channel import close_received, encode_text, split_text
+from .errors import BootError, flush
 from .servers.base import import_all
 
 # Room for the line about the decision, beside what else is in the datagram of READY.
@@ -72,7 +72,7 @@ class Mold:
         lines = [b"READY=1", b"SERVER=" + encode_text(self._agent.server.version)]
         if decision.forks:
             lines.append(b"FORKS=1")
-        lines.append(b"TEXT=" + encode_text(shorten(decision.text, "", _TEXT_MAX)))
+        lines.append(b"TEXT=" + encode_text(split_text(decision.text, _TEXT_MAX)[0]))
         self._agent.restore_stderr()
         self._agent.channel.send(b"\n".join(lines), True)
 
@@ -104,6 +104,8 @@ class Mold:
             self._agent.complain("not understood: %s" % exc)
             return None
         try:
+            if order.missing:
+                raise BootError("no room for %d descriptors (limit-nofile)" % order.missing)
             self._run_before_fork()
             if self._forker.fork():
                 return order
