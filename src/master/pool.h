@@ -225,6 +225,8 @@ void pool_on_unreachable(void *ctx, struct worker *w);
 
 void pool_remove(struct pool *p, struct worker *w);
 struct worker *pool_add(struct pool *p, struct generation *gen, unsigned slot);
+/* The kernel killed somebody in our cgroup for memory since the last look. */
+bool pool_oom_rose(struct pool *p);
 /* No process was forked for w. */
 void pool_stillborn(struct pool *p, struct worker *w);
 /* Starts w's process; on failure says so and holds the slot for a while. */

@@ -13,9 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The kernel killed somebody in our cgroup for memory since the last look. */
-static bool
-oom_counter_rose(struct pool *p)
+bool
+pool_oom_rose(struct pool *p)
 {
 	uint64_t now;
 	bool rose;
@@ -30,7 +29,7 @@ oom_counter_rose(struct pool *p)
 static void
 attribute(struct pool *p, struct worker *w, const struct death *d)
 {
-	bool rose = oom_counter_rose(p);
+	bool rose = pool_oom_rose(p);
 
 	if (w->reason != REASON_NONE)
 		return;

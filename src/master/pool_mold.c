@@ -12,6 +12,7 @@
 #include "model/values.h"
 #include "system/clock.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -236,6 +237,20 @@ unasked(struct pool *p, struct mold *m, const char *how, const char *words)
 		retry_later(p, delay);
 }
 
+/* In words; of_itself are those about its status. */
+static const char *
+how_it_ended(struct pool *p, const struct mold *m, const struct death *d, const char *of_itself)
+{
+	bool rose = pool_oom_rose(p);
+
+	if (m->timed_out)
+		return "boot-timeout";
+	if (!rose || !d->by_signal || d->status != SIGKILL)
+		return of_itself;
+	p->oom_kills++;
+	return "killed by the kernel because the cgroup ran out of memory";
+}
+
 bool
 pool_is_mold(const struct pool *p, pid_t pid)
 {
@@ -265,7 +280,7 @@ pool_mold_reaped(struct pool *p, const struct death *d)
 	if (m->state == MOLD_ENDING)
 		mold_log(m, LOG_LEVEL_DEBUG, "mold ended: %s", how);
 	else
-		unasked(p, m, m->timed_out ? "boot-timeout" : how, words != NULL ? words : "");
+		unasked(p, m, how_it_ended(p, m, d, how), words != NULL ? words : "");
 	mold_free(m);
 	pool_wake(p);
 	return true;
