@@ -326,7 +326,7 @@ on_worker_ready(void *ctx, struct worker *w)
 
 	p->ever_ready = true;
 	governor_boot_ok(&p->governor);
-	pool_start_quiet(w->gen);
+	pool_start_quiet(p, w->gen);
 	pool_check_sockets(p, w->gen, w->lane);
 	if (p->closing)
 		worker_announce_close(w);

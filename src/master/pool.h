@@ -173,7 +173,7 @@ void pool_fit_lanes(struct pool *p);
 /* Closes lanes of slots that are no more, once nobody accepts from them. */
 void pool_trim_lanes(struct pool *p);
 /* Addresses that were only bound until somebody can accept there. */
-void pool_start_quiet(const struct generation *gen);
+void pool_start_quiet(const struct pool *p, const struct generation *gen);
 /* New connections go to the lanes of ready workers. */
 void pool_steer(struct pool *p);
 /* The same, soon: w has told how many connections it has. */

@@ -103,14 +103,38 @@ pool_steer(struct pool *p)
 		steer(p, p->leaving[i]);
 }
 
+/* Lets every other socket that stands in the way of l share the port, or ends that. */
+static void
+share_with(const struct pool *p, const struct listener *l, bool on)
+{
+	size_t n_now = p->gen->n_listeners;
+
+	for (size_t i = 0; i < n_now + p->n_leaving; i++) {
+		struct listener *x = i < n_now ? p->gen->listeners[i] : p->leaving[i - n_now];
+
+		if (x != l && address_overlaps(&l->address, &x->address))
+			listener_share_port(x, on || lanes_count(x) > 1);
+	}
+}
+
 void
-pool_start_quiet(const struct generation *gen)
+pool_start_quiet(const struct pool *p, const struct generation *gen)
 {
 	struct err e;
 
-	for (size_t i = 0; i < gen->n_listeners; i++)
-		if (listener_start(gen->listeners[i], &e) < 0)
+	for (size_t i = 0; i < gen->n_listeners; i++) {
+		struct listener *l = gen->listeners[i];
+
+		if (!l->is_quiet)
+			continue;
+		/* The kernel looks again at listen(2) who else has the port. */
+		listener_share_port(l, true);
+		share_with(p, l, true);
+		if (listener_start(l, &e) < 0)
 			log_error("%s", e.text);
+		share_with(p, l, false);
+		listener_share_port(l, lanes_count(l) > 1);
+	}
 }
 
 static void

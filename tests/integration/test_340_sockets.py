@@ -118,6 +118,7 @@ class Rescaling(Case):
                     code, _, err = p.ctl("reload")
                     self.assertEqual(code, 0, err)
             self.assertEqual(load.failed, 0, (balance, load.result))
+            self.assertNotRegex(p.log(), "ERROR|WARN")
             p.stop()
 
     def test_bad_release_at_a_narrower_address(self):
