@@ -202,6 +202,16 @@ is_served(const struct pool *p, const struct listener *l)
 
 /* An address is given up once no worker serves it: shutting it down earlier would make
  * accept() fail in those that do, and a server that draws breath there may die of it. */
+/* A generation that has not committed yet has asked for it again. */
+static bool
+is_asked_for(const struct pool *p, const struct listener *l)
+{
+	for (size_t i = 0; i < p->n_molds; i++)
+		if (p->molds[i]->is_candidate && generation_has_listener(p->molds[i]->gen, l))
+			return true;
+	return p->canary != NULL && generation_has_listener(p->canary->gen, l);
+}
+
 void
 pool_check_leaving(struct pool *p)
 {
@@ -209,7 +219,7 @@ pool_check_leaving(struct pool *p)
 		struct listener *l = p->leaving[i - 1];
 		bool wanted = generation_has_listener(p->gen, l);
 
-		if (!wanted && is_served(p, l))
+		if (!wanted && (is_served(p, l) || is_asked_for(p, l)))
 			continue;
 		if (!wanted) {
 			log_info("no longer listening on %s", l->address.text);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Who gets new connections."""
 
+import os
 import signal
 import time
 
@@ -134,6 +135,25 @@ class Rescaling(Case):
         self.assertEqual(reload.returncode, 1)
         self.assertEqual(load.failed, 0, load.result)
         self.assertGreater(load.ok, 20)
+
+    def test_address_that_comes_back(self):
+        """Asked for again while the workers that had it end: it is not closed any more."""
+        first, second = harness.free_port(), harness.free_port()
+        p = self.serve("shared", 2, threads=4, listen="127.0.0.1:%d" % first, wsgi="mine:app",
+                       files={"mine.py": "import os, time\nwhile os.path.exists('wait'):\n"
+                                         "    time.sleep(0.01)\nfrom plain import app\n"})
+        p.write_ini(listen="127.0.0.1:%d" % second)
+        p.signal(signal.SIGHUP)
+        p.wait_log("generation 2 is good")
+        p.write("wait", "")
+        p.write_ini(listen="127.0.0.1:%d" % first)
+        p.signal(signal.SIGHUP)
+        p.wait_log("generation 3 is tried")
+        p.wait_status(lambda s: not any(w["generation"] == 1 for w in s["workers"]))
+        os.unlink(p.path("wait"))
+        p.wait_status(lambda s: s["generation"] == 3 and s["state"] == "running")
+        self.assertEqual(answer(ask(("127.0.0.1", first)))[0], "200")
+        self.assertNotRegex(p.log(), "ERROR|WARN|no longer listening on 127.0.0.1:%d" % first)
 
     def test_wider_address_while_the_roll_goes_on(self):
         """127.0.0.1:P to :P: those who connect are served all the time."""
