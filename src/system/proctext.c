@@ -176,6 +176,23 @@ take_kb(struct cursor *c, uint64_t *ret)
 }
 
 int
+proctext_kb(const char *text, size_t len, const char *key, uint64_t *ret)
+{
+	struct cursor c = CURSOR(text, len), line;
+	uint64_t v;
+
+	while (take_line(&c, &line)) {
+		if (!take_word(&line, key))
+			continue;
+		if (line.end == text + len || !take_kb(&line, &v))
+			return -EBADMSG;
+		*ret = v;
+		return 0;
+	}
+	return -EBADMSG;
+}
+
+int
 proctext_rollup(const char *text, size_t len, struct proctext_rollup *ret)
 {
 	struct proctext_rollup found = {0};
@@ -240,6 +257,44 @@ proctext_keyed(const char *text, size_t len, const char *key, uint64_t *ret)
 	while (take_line(&c, &line)) {
 		if (take_word(&line, key) && line.at < line.end && is_blank(*line.at))
 			return take_field(&line, ret) ? 0 : -EBADMSG;
+	}
+	return -EBADMSG;
+}
+
+/* "avg10=12.34", in hundredths. */
+static bool
+take_percent(struct cursor *c, const char *key, uint64_t *ret)
+{
+	uint64_t whole, hundredths;
+	const char *digits;
+
+	skip_blanks(c);
+	if (!take_word(c, key) || !take_number(c, 10, &whole) || whole > 100 || !take_word(c, "."))
+		return false;
+	digits = c->at;
+	if (!take_number(c, 10, &hundredths) || c->at - digits != 2 || !at_break(c))
+		return false;
+	*ret = whole * 100 + hundredths;
+	return true;
+}
+
+int
+proctext_pressure(const char *text, size_t len, struct proctext_pressure *ret)
+{
+	struct cursor c = CURSOR(text, len), line;
+	struct proctext_pressure p = {0};
+
+	while (take_line(&c, &line)) {
+		if (!take_word(&line, "some "))
+			continue;
+		if (line.end == text + len || !take_percent(&line, "avg10=", &p.avg10) ||
+		    !take_percent(&line, "avg60=", &p.avg60) || !skip_field(&line))
+			return -EBADMSG;
+		skip_blanks(&line);
+		if (!take_word(&line, "total=") || !take_field(&line, &p.total_us))
+			return -EBADMSG;
+		*ret = p;
+		return 0;
 	}
 	return -EBADMSG;
 }

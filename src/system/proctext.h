@@ -21,6 +21,14 @@ struct proctext_stat {
 	uint64_t rss_pages;
 };
 
+/* The line "some" of a pressure file: part of the time that anybody waited, in hundredths of a
+ * percent, and the sum of that time. */
+struct proctext_pressure {
+	uint64_t avg10;
+	uint64_t avg60;
+	uint64_t total_us;
+};
+
 /* Sizes of /proc/PID/smaps_rollup in kB, as the kernel writes them. */
 struct proctext_rollup {
 	uint64_t rss_kb;
@@ -40,6 +48,13 @@ int proctext_stat(const char *text, size_t len, struct proctext_stat *ret);
 /* /proc/PID/smaps_rollup: lines "Pss:  228 kB" behind one with the range of addresses. All
  * fields have to be there, Private_Hugetlb excepted. */
 int proctext_rollup(const char *text, size_t len, struct proctext_rollup *ret);
+
+/* The number of a line "VmHWM:  228 kB", as in /proc/PID/status and /proc/meminfo; key with its
+ * colon. A line that is cut is bad. */
+int proctext_kb(const char *text, size_t len, const char *key, uint64_t *ret);
+
+/* /proc/pressure/memory, or a cgroup's memory.pressure. */
+int proctext_pressure(const char *text, size_t len, struct proctext_pressure *ret);
 
 /* One line of an epoll descriptor's fdinfo: "tfd: 5 events: 19 data: 5 pos:0 ino:1f2a
  * sdev:8". Other lines are -EBADMSG. */

@@ -5,6 +5,7 @@
  * exactly its size so that a look beyond its end is seen. What a parser accepts
  * must lie within the text.
  */
+#include "system/cgroup_memory.h"
 #include "system/proctext.h"
 
 #include <assert.h>
@@ -30,9 +31,24 @@ parse_cgroup_path(const char *text, size_t len)
 	}
 }
 
+static void
+parse_memory_stat(const char *text, size_t len, bool is_v2)
+{
+	struct cgroup_memory m = { .current_bytes = UINT64_C(1) << 30 };
+	uint64_t limit = PROCTEXT_UNLIMITED;
+
+	if (cgroup_memory_parse(text, len, is_v2, &m, &limit) < 0)
+		return;
+	cgroup_memory_derive(&m);
+	assert(m.split_known && m.sock_is_in_current == is_v2);
+	assert(m.used_bytes <= m.current_bytes && m.other_bytes <= m.current_bytes);
+	assert(m.anon_bytes >= m.current_bytes || m.other_bytes <= m.current_bytes - m.anon_bytes);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct proctext_pressure pressure;
 	AUTO_FREE char *text = NULL;
 	struct proctext_stat stat;
 	struct proctext_rollup rollup;
@@ -73,6 +89,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 'g':
 		parse_cgroup_path(text, len);
+		break;
+	case 'K':
+		if (proctext_kb(text, len, "VmHWM:", &a) == 0)
+			assert(memchr(text, '\n', len));
+		break;
+	case 'p':
+		if (proctext_pressure(text, len, &pressure) == 0)
+			assert(pressure.avg10 <= 10099 && pressure.avg60 <= 10099);
+		break;
+	case '1':
+	case '2':
+		parse_memory_stat(text, len, data[0] == '2');
 		break;
 	default:
 		break;
