@@ -31,12 +31,17 @@ policy_from_settings(const struct settings *s, struct gov_policy *p)
 		    : MAX_OF(2 * s->workers, DRAINING_MIN),
 		.samples = s->memory_samples,
 		.limit = {
-			[GM_RSS] = s->reload_on_rss_bytes,
-			[GM_USS] = s->reload_on_uss_bytes,
-			[GM_AS] = s->reload_on_as_bytes,
-			[GM_FDS] = s->reload_on_fds,
+			[GM_RSS] = s->reload_on_rss,
+			[GM_USS] = s->reload_on_uss,
+			[GM_PSS] = s->reload_on_pss,
+			[GM_AS] = s->reload_on_as,
+			[GM_FDS] = limit_size(s->reload_on_fds),
 		},
-		.evil_rss_bytes = s->evil_reload_on_rss_bytes,
+		.evil = {
+			[GM_RSS] = s->evil_reload_on_rss,
+			[GM_USS] = s->evil_reload_on_uss,
+		},
+		.trim = s->trim_on_rss,
 		.dry_run = s->recycle_dry_run,
 	};
 }

@@ -7,6 +7,7 @@
 
 #include "model/options.h"
 #include "model/values.h"
+#include "system/cgroup_memory.h"
 #include "system/procmem.h"
 
 #include <fcntl.h>
@@ -215,7 +216,12 @@ loader_load(const struct loader *l, struct settings **ret, struct errs *errs)
 		.port = l->port,
 		.default_workers = l->cpus,
 	};
+	struct cgroup_memory memory;
 	int r;
+
+	/* It may have changed since the last load. */
+	if (cgroup_memory_find() >= 0 && cgroup_memory_read(&memory) >= 0)
+		src.cgroup_limit_bytes = memory.limit_bytes;
 
 	if (l->file != NULL) {
 		r = read_file(l->file, &text, &src.len, errs);

@@ -109,7 +109,7 @@ fill_governor(const struct pool *p, uint64_t now, struct status_governor *g)
 		if (!gov->meter[m].futile)
 			continue;
 		g->futile.key = reason_name(gov_metric_reason(m));
-		g->futile.limit_bytes = p->gen->policy.limit[m];
+		g->futile.limit_bytes = governor_limit(gov, &p->gen->policy, m);
 		g->futile.fresh_bytes = MAX_OF(governor_fresh(gov, m),
 		    gov->meter[m].settled_value);
 		g->futile.suggest_bytes = governor_suggest(gov, m);

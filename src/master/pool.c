@@ -58,7 +58,8 @@ pool_init(struct pool *p, struct ev_loop *loop, const struct pool_ops *ops, void
 	governor_init(&p->governor);
 	governor_set_policy(&p->governor, &gen->policy);
 	p->gen = generation_ref(gen);
-	p->target = gen->settings->workers;
+	p->target = p->wanted = gen->settings->workers;
+	pool_budget_changed(p);
 	/* Kills from before our time are not ours. */
 	(void)cgroup_oom_kills(&p->oom_seen);
 	pool_fit_lanes(p);
@@ -253,15 +254,31 @@ start_in_slot(struct pool *p, unsigned number)
 		return;
 	}
 	slot->serving = w;
+	if (slot->broken != 0) {
+		w->gov.breaks = true;
+		governor_started(&p->governor, &w->gov, &slot->broken_gov, slot->broken_reason,
+		    clock_now_ms());
+		slot->broken = 0;
+	}
 	if (!pool_spawn(p, w))
 		worker_hold(w, backoff_ms(slot->failures));
+}
+
+/* There is no room for the next one before the old one is gone. */
+static bool
+is_awaited(const struct pool *p, uint64_t serial)
+{
+	for (size_t i = 0; i < p->n_all && serial != 0; i++)
+		if (p->all[i]->gov.serial == serial)
+			return true;
+	return false;
 }
 
 static void
 fill_slots(struct pool *p)
 {
 	for (unsigned i = 1; i <= p->target && !p->stopping && pool_may_order(p); i++) {
-		if (p->slots[i - 1].serving != NULL)
+		if (p->slots[i - 1].serving != NULL || is_awaited(p, p->slots[i - 1].broken))
 			continue;
 		start_in_slot(p, i);
 		/* While nothing has ever worked, one at a time is enough to tell. */
@@ -325,6 +342,7 @@ on_worker_ready(void *ctx, struct worker *w)
 	struct worker *old = slot->serving;
 
 	p->ever_ready = true;
+	w->gov.breaks = false;
 	governor_boot_ok(&p->governor);
 	pool_start_quiet(p, w->gen);
 	pool_check_sockets(p, w->gen, w->lane);

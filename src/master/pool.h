@@ -13,6 +13,7 @@
 #include "master/generation.h"
 #include "master/worker.h"
 #include "model/governor.h"
+#include "system/cgroup_memory.h"
 
 #include <ev.h>
 
@@ -43,6 +44,9 @@ struct slot {
 	struct worker *successor;	/* STARTING, or NULL */
 	unsigned failures;		/* ends before the first request, in a row */
 	enum reason last_reason;	/* why its previous worker ended */
+	uint64_t broken;		/* serial of one that has to end before the next starts, or 0 */
+	enum reason broken_reason;
+	struct gov_worker broken_gov;	/* as it was */
 };
 
 struct pool {
@@ -57,7 +61,10 @@ struct pool {
 
 	struct slot *slots;
 	size_t n_slots;			/* allocated; >= target */
-	size_t target;
+	size_t target;			/* workers, as many as fit */
+	size_t wanted;			/* as many as were asked for */
+	uint64_t fit;			/* as many have room in the memory there is */
+	uint64_t fit_of;		/* that memory, 0: not judged yet */
 	struct worker **all;		/* every worker object, draining ones too */
 	size_t n_all, cap_all;
 	struct mold **molds;		/* of the current generation, a candidate, older ones */
@@ -81,6 +88,11 @@ struct pool {
 	uint64_t measured_us;		/* spent on that in this tick */
 	bool left_out;			/* somebody, for want of time */
 	uint64_t next_check_ms;		/* of the listening sockets */
+	struct cgroup_memory cgroup;	/* at the last look */
+	bool has_cgroup;
+	uint64_t next_look_ms;		/* at the memory of all */
+	bool over_said;			/* that it is above memory-high for what others use */
+	bool size_said;			/* that memory-limit is above the cgroup's */
 	pid_t hook_pids[POOL_HOOKS_MAX];	/* on-worker-exit commands that run */
 	unsigned hook_ids[POOL_HOOKS_MAX];	/* and the worker ids that they are about */
 	unsigned hooks;
@@ -163,7 +175,21 @@ bool pool_measure(struct pool *p, struct worker *w, uint64_t rss, uint64_t now);
 /* The molds, likewise. */
 void pool_measure_molds(struct pool *p, uint64_t now);
 /* Says once in a generation when reload-on-rss would replace w for memory that is shared. */
-void pool_warn_shared(struct worker *w, uint64_t rss);
+void pool_warn_shared(const struct pool *p, struct worker *w, uint64_t rss);
+
+/* pool_budget.c */
+/* Looks at the memory of all when that is due. Returns when it is due again, in ms. */
+uint64_t pool_look_at_budget(struct pool *p, uint64_t now);
+/* The same, whether it is due or not: what was known is not true any more. */
+void pool_look_now(struct pool *p);
+/* Another limit, or another generation: how many workers fit is found anew. */
+void pool_budget_changed(struct pool *p);
+/* Why w goes for the memory of all. */
+void pool_describe_budget(const struct pool *p, const struct worker *w, char *dst, size_t len);
+/* The memory there is, for a log line; until the next call. */
+const char *pool_limit_text(const struct pool *p);
+/* Says which limits of w's generation cannot help, and what would. */
+void pool_say_futile(const struct pool *p, const struct worker *w);
 
 /* pool_sockets.c */
 /* Which lane of l w accepts from. */

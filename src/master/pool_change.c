@@ -37,6 +37,8 @@ pool_scale(struct pool *p, size_t workers)
 {
 	if (workers < 1 || workers > POOL_WORKERS_MAX)
 		return -ERANGE;
+	p->wanted = workers;
+	workers = (size_t)MIN_OF((uint64_t)workers, p->fit);
 	if (workers > p->n_slots) {
 		struct slot *slots = reallocarray(p->slots, workers, sizeof *slots);
 

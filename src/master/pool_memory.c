@@ -53,10 +53,15 @@ note_unavailable(struct worker *w, const char *why)
 {
 	w->footprint.known = false;
 	w->uss_unavailable = why;
-	if (w->gen->policy.limit[GM_USS] == 0 || w->gen->uss_said)
+	if (w->gen->uss_said)
 		return;
 	w->gen->uss_said = true;
-	worker_log(w, LOG_LEVEL_WARN, "reload-on-uss has no effect: %s", why);
+	if (w->gen->policy.limit[GM_USS].kind != LIMIT_OFF)
+		worker_log(w, LOG_LEVEL_WARN, "reload-on-uss has no effect: %s", why);
+	if (w->gen->policy.limit[GM_PSS].kind != LIMIT_OFF)
+		worker_log(w, LOG_LEVEL_WARN, "reload-on-pss has no effect: %s", why);
+	if (w->gen->policy.evil[GM_USS].kind != LIMIT_OFF)
+		worker_log(w, LOG_LEVEL_WARN, "evil-reload-on-uss has no effect: %s", why);
 }
 
 /* The process alone. 0 or negative errno. */
@@ -104,15 +109,20 @@ measure(struct worker *w, uint64_t rss, uint64_t now)
 bool
 pool_measure(struct pool *p, struct worker *w, uint64_t rss, uint64_t now)
 {
-	const struct generation *g = w->gen;
+	const struct gov_policy *policy = &w->gen->policy;
+	const struct footprint_limits limits = {
+		.uss = governor_limit(&p->governor, policy, GM_USS),
+		.evil_uss = governor_evil(&p->governor, policy, GM_USS),
+		.pss = governor_limit(&p->governor, policy, GM_PSS),
+	};
 	uint64_t begun, most_us = ROUTINE_US;
 	bool done;
 
 	/* What it maps now it may give up with an exec. */
 	if (worker_state(w) == WS_STARTING)
 		return false;
-	switch (footprint_need(&w->footprint, rss, g->policy.limit[GM_USS],
-	    g->settings->memory_interval_ms, now)) {
+	switch (footprint_need(&w->footprint, rss, &limits,
+	    w->gen->settings->memory_interval_ms, now)) {
 	case FOOTPRINT_FRESH:
 		return false;
 	case FOOTPRINT_DUE:
@@ -130,9 +140,9 @@ pool_measure(struct pool *p, struct worker *w, uint64_t rss, uint64_t now)
 }
 
 void
-pool_warn_shared(struct worker *w, uint64_t rss)
+pool_warn_shared(const struct pool *p, struct worker *w, uint64_t rss)
 {
-	uint64_t limit = w->gen->policy.limit[GM_RSS];
+	uint64_t limit = governor_limit(&p->governor, &w->gen->policy, GM_RSS);
 	char key[32], shared[32], all[32];
 
 	/* What a worker shares with its own children does come back. */
@@ -153,6 +163,7 @@ pool_measure_molds(struct pool *p, uint64_t now)
 {
 	for (size_t i = 0; i < p->n_molds; i++) {
 		struct mold *m = p->molds[i];
+		static const struct footprint_limits none = {0};
 		struct procmem_sample s;
 		uint64_t begun;
 
@@ -162,7 +173,7 @@ pool_measure_molds(struct pool *p, uint64_t now)
 		    procmem_read(&m->mem, &s) < 0)
 			continue;
 		m->rss_bytes = s.rss_bytes;
-		if (footprint_need(&m->footprint, s.rss_bytes, 0, 0, now) == FOOTPRINT_FRESH ||
+		if (footprint_need(&m->footprint, s.rss_bytes, &none, 0, now) == FOOTPRINT_FRESH ||
 		    p->measured_us >= ROUTINE_US)
 			continue;
 		begun = clock_now_us();

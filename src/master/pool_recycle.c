@@ -15,9 +15,9 @@
 #define STEPS_PER_ROUND 256
 
 static void
-describe(const struct worker *w, enum reason reason, char *dst, size_t len)
+describe(const struct pool *p, const struct worker *w, enum reason reason, char *dst, size_t len)
 {
-	const struct settings *s = w->gen->settings;
+	const struct gov_policy *policy = &w->gen->policy;
 	char a[32], b[32];
 
 	switch (reason) {
@@ -32,23 +32,30 @@ describe(const struct worker *w, enum reason reason, char *dst, size_t len)
 		return;
 	case REASON_RSS:
 		value_human_size(w->gov.value[GM_RSS], a, sizeof a);
-		value_human_size(s->reload_on_rss_bytes, b, sizeof b);
+		value_human_size(governor_limit(&p->governor, policy, GM_RSS), b, sizeof b);
 		break;
 	case REASON_USS:
 		value_human_size(w->gov.value[GM_USS], a, sizeof a);
-		value_human_size(s->reload_on_uss_bytes, b, sizeof b);
+		value_human_size(governor_limit(&p->governor, policy, GM_USS), b, sizeof b);
 		break;
+	case REASON_PSS:
+		value_human_size(w->gov.value[GM_PSS], a, sizeof a);
+		value_human_size(governor_limit(&p->governor, policy, GM_PSS), b, sizeof b);
+		break;
+	case REASON_MEMORY_LIMIT:
+		pool_describe_budget(p, w, dst, len);
+		return;
 	case REASON_AS:
 		value_human_size(w->gov.value[GM_AS], a, sizeof a);
-		value_human_size(s->reload_on_as_bytes, b, sizeof b);
+		value_human_size(governor_limit(&p->governor, policy, GM_AS), b, sizeof b);
 		break;
 	case REASON_FDS:
 		snprintf(dst, len, "%llu descriptors of %llu",
 		    (unsigned long long)w->gov.value[GM_FDS],
-		    (unsigned long long)s->reload_on_fds);
+		    (unsigned long long)policy->limit[GM_FDS].value);
 		return;
 	case REASON_NONE: case REASON_RELOAD: case REASON_SCALE: case REASON_REQUEST:
-	case REASON_EVIL_RSS: case REASON_BOOT_TIMEOUT: case REASON_TIMEOUT:
+	case REASON_EVIL_RSS: case REASON_EVIL_USS: case REASON_BOOT_TIMEOUT: case REASON_TIMEOUT:
 	case REASON_REQUEST_TIMEOUT: case REASON_CRASH: case REASON_OOM: case REASON_STOP:
 	case REASON_N:
 		snprintf(dst, len, "%llu requests served", (unsigned long long)w->requests);
@@ -80,7 +87,7 @@ replace(struct pool *p, struct worker *old, enum reason reason)
 	/* Written when it drains; known from here on for status and for the case that it
 	 * dies before. */
 	governor_started(&p->governor, &w->gov, &old->gov, reason, now);
-	describe(old, reason, detail, sizeof detail);
+	describe(p, old, reason, detail, sizeof detail);
 	about.reason = reason_name(reason);
 	about.event = "recycle";
 	if (w->unborn)
@@ -97,8 +104,9 @@ enum reason
 pool_drain_reason(const struct worker *old)
 {
 	static const enum reason order[] = {
-		REASON_RSS, REASON_USS, REASON_AS, REASON_FDS, REASON_REQUEST,
-		REASON_MAX_REQUESTS, REASON_MAX_LIFETIME, REASON_RELOAD, REASON_SCALE,
+		REASON_MEMORY_LIMIT, REASON_RSS, REASON_USS, REASON_PSS, REASON_AS, REASON_FDS,
+		REASON_REQUEST, REASON_MAX_REQUESTS, REASON_MAX_LIFETIME, REASON_RELOAD,
+		REASON_SCALE,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(order); i++)
@@ -116,11 +124,47 @@ pool_drain(struct pool *p, struct worker *w, enum reason reason)
 		slot->serving = NULL;
 	slot->last_reason = reason;
 	p->recycles[reason]++;
-	w->holds = pool_must_hold(p, w);
+	/* The sockets of one that makes room wait for its successor. */
+	w->holds = !w->gov.breaks && pool_must_hold(p, w);
 	w->gov.is_surplus = w->holds || reason == REASON_SCALE;
 	worker_handle(w, WE_DRAIN, reason);
 	if (w->holds)
 		pool_hold_start(p);
+}
+
+/* There is no room for its successor beside it. */
+static void
+break_first(struct pool *p, struct worker *w, enum reason reason)
+{
+	struct slot *slot = &p->slots[w->slot - 1];
+	struct log_about about = worker_about(w);
+	char detail[128];
+
+	describe(p, w, reason, detail, sizeof detail);
+	about.reason = reason_name(reason);
+	about.event = "recycle";
+	log_write(LOG_LEVEL_NOTICE, &about, "%s: %s; memory has no room for two, so it finishes "
+	    "before its successor starts", reason_name(reason), detail);
+	slot->broken = w->gov.serial;
+	slot->broken_reason = reason;
+	slot->broken_gov = w->gov;
+	w->gov.breaks = true;
+	p->governor.made_room++;
+	pool_drain(p, w, reason);
+}
+
+static void
+end_drain(const struct pool *p, struct worker *w, bool for_memory)
+{
+	if (for_memory)
+		worker_log(w, LOG_LEVEL_WARN, "memory-limit: %s are nearly used up, and this one "
+		    "drains, the oldest that does; it gets SIGTERM, %llu requests in flight",
+		    pool_limit_text(p), (unsigned long long)w->in_flight);
+	else
+		worker_log(w, LOG_LEVEL_WARN, "more than max-draining (%llu) workers "
+		    "drain; this one, the oldest, gets SIGTERM",
+		    (unsigned long long)p->gen->policy.max_draining);
+	worker_handle(w, WE_STOP, REASON_NONE);
 }
 
 static void
@@ -137,11 +181,11 @@ retire(struct pool *p, struct worker *w)
 }
 
 static void
-would(struct pool *p UNUSED, struct worker *w, enum reason reason)
+would(struct pool *p, struct worker *w, enum reason reason)
 {
 	char detail[128];
 
-	describe(w, reason, detail, sizeof detail);
+	describe(p, w, reason, detail, sizeof detail);
 	worker_log(w, LOG_LEVEL_INFO, "recycle-dry-run: would be replaced now, %s: %s",
 	    reason_name(reason), detail);
 }
@@ -152,6 +196,9 @@ pool_govern(struct pool *p)
 	const struct gov_policy *policy = &p->gen->policy;
 	uint64_t now = clock_now_ms();
 
+	p->governor.made_room = 0;
+	for (size_t i = 0; i < p->target; i++)
+		p->governor.made_room += p->slots[i].broken != 0;
 	for (int i = 0; i < STEPS_PER_ROUND; i++) {
 		struct gov_step step;
 		struct worker *w;
@@ -175,16 +222,21 @@ pool_govern(struct pool *p)
 			if (!replace(p, w, step.reason))
 				return;
 			break;
+		case GOV_BREAK:
+			assert(w != NULL);
+			break_first(p, w, step.reason);
+			break;
+		case GOV_TRIM:
+			assert(w != NULL);
+			governor_trim_asked(&w->gov, now);
+			break;
 		case GOV_RETIRE:
 			assert(w != NULL);
 			retire(p, w);
 			break;
 		case GOV_END_DRAIN:
 			assert(w != NULL);
-			worker_log(w, LOG_LEVEL_WARN, "more than max-draining (%llu) workers "
-			    "drain; this one, the oldest, gets SIGTERM",
-			    (unsigned long long)policy->max_draining);
-			worker_handle(w, WE_STOP, REASON_NONE);
+			end_drain(p, w, step.for_memory);
 			break;
 		case GOV_WOULD:
 			assert(w != NULL);

@@ -52,17 +52,26 @@ is_sampled(const struct worker *w)
 }
 
 static bool
-is_near_limit(const struct worker *w)
+is_near(uint64_t limit, uint64_t value)
 {
+	return limit != 0 && value > limit / 10 * 8;
+}
+
+static bool
+is_near_limit(const struct pool *p, const struct worker *w)
+{
+	const struct governor *g = &p->governor;
 	const struct gov_policy *policy = &w->gen->policy;
-	uint64_t limit = policy->limit[GM_RSS] != 0 ? policy->limit[GM_RSS]
-	    : policy->evil_rss_bytes;
 	uint64_t rss = w->own.rss_bytes + w->group.rss_bytes;
+	uint64_t uss = footprint_most(&w->footprint, rss);
 
 	if (w->group.rss_bytes == 0)
 		return false;
-	return (limit != 0 && rss > limit / 10 * 8) || (policy->limit[GM_USS] != 0 &&
-	    footprint_most(&w->footprint, rss) > policy->limit[GM_USS] / 10 * 8);
+	return is_near(governor_limit(g, policy, GM_RSS), rss) ||
+	    is_near(governor_evil(g, policy, GM_RSS), rss) ||
+	    is_near(governor_limit(g, policy, GM_USS), uss) ||
+	    is_near(governor_evil(g, policy, GM_USS), uss) ||
+	    is_near(governor_limit(g, policy, GM_PSS), footprint_most_pss(&w->footprint, rss));
 }
 
 /* Sums of the descendants, for all workers at once. */
@@ -88,7 +97,7 @@ walk(struct pool *p, uint64_t now)
 			}
 	}
 	for (size_t i = 0; i < p->n_all; i++)
-		if (is_near_limit(p->all[i]))
+		if (is_near_limit(p, p->all[i]))
 			pause = WALK_NEAR_MS;
 	free(leaders);
 	free(sums);
@@ -105,7 +114,7 @@ count_fds(struct worker *w)
 	w->fds_unavailable = r == -EACCES || r == -EPERM;
 	if (r >= 0)
 		w->fds = n;
-	if (w->fds_unavailable && w->gen->policy.limit[GM_FDS] != 0 && !w->gen->fds_said) {
+	if (w->fds_unavailable && w->gen->policy.limit[GM_FDS].kind != LIMIT_OFF && !w->gen->fds_said) {
 		w->gen->fds_said = true;
 		worker_log(w, LOG_LEVEL_WARN, "reload-on-fds has no effect: descriptors of another "
 		    "user's process cannot be counted without CAP_DAC_READ_SEARCH");
@@ -121,16 +130,23 @@ left_of(uint64_t limit, uint64_t value)
 
 /* The time until a busy worker could reach the nearest limit at the fastest. */
 static uint64_t
-next_interval(const struct worker *w)
+next_interval(const struct pool *p, const struct worker *w)
 {
+	const struct governor *g = &p->governor;
 	const struct gov_policy *policy = &w->gen->policy;
 	uint64_t usual = w->gen->settings->memory_interval_ms;
 	uint64_t rss = w->own.rss_bytes + w->group.rss_bytes, left;
 
-	left = MIN_OF(left_of(policy->limit[GM_RSS], rss), left_of(policy->evil_rss_bytes, rss));
-	if (w->uss_unavailable == NULL)
-		left = MIN_OF(left, left_of(policy->limit[GM_USS],
-		    footprint_most(&w->footprint, rss)));
+	left = MIN_OF(left_of(governor_limit(g, policy, GM_RSS), rss),
+	    left_of(governor_evil(g, policy, GM_RSS), rss));
+	if (w->uss_unavailable == NULL) {
+		uint64_t uss = footprint_most(&w->footprint, rss);
+
+		left = MIN_OF(left, left_of(governor_limit(g, policy, GM_USS), uss));
+		left = MIN_OF(left, left_of(governor_evil(g, policy, GM_USS), uss));
+		left = MIN_OF(left, left_of(governor_limit(g, policy, GM_PSS),
+		    footprint_most_pss(&w->footprint, rss)));
+	}
 	/* Nobody tells how busy a plain command is. */
 	if (left == UINT64_MAX || (w->gen->has_agent && w->in_flight == 0))
 		return usual;
@@ -138,31 +154,16 @@ next_interval(const struct worker *w)
 }
 
 static void
-say_futile(struct pool *p, const struct worker *w)
+kill_at_once(struct pool *p, struct worker *w, enum reason reason, const uint64_t value[GM_N])
 {
-	for (unsigned m = 0; m < GM_N; m++) {
-		const struct gov_meter *meter = &p->governor.meter[m];
-		const char *key = reason_name(gov_metric_reason(m));
-		char limit[32], fresh[32], suggest[32];
+	enum gov_metric m = reason == REASON_EVIL_RSS ? GM_RSS : GM_USS;
+	char size[32], limit[32];
 
-		if (!meter->futile)
-			continue;
-		if (m == GM_FDS) {
-			log_warn("%s = %llu is futile: a fresh worker has %llu descriptors open; "
-			    "ignored; at least %llu would make sense", key,
-			    (unsigned long long)p->gen->policy.limit[m],
-			    (unsigned long long)governor_fresh(&p->governor, m),
-			    (unsigned long long)governor_suggest(&p->governor, m));
-			continue;
-		}
-		value_human_size(p->gen->policy.limit[m], limit, sizeof limit);
-		value_human_size(MAX_OF(governor_fresh(&p->governor, m), meter->settled_value),
-		    fresh, sizeof fresh);
-		value_human_size(governor_suggest(&p->governor, m), suggest, sizeof suggest);
-		worker_log(w, LOG_LEVEL_WARN, "%s = %s is futile: a fresh worker needs %s, so "
-		    "replacing gains nothing; the limit is ignored; at least %s would make sense",
-		    key, limit, fresh, suggest);
-	}
+	value_human_size(value[m], size, sizeof size);
+	value_human_size(governor_evil(&p->governor, &w->gen->policy, m), limit, sizeof limit);
+	worker_log(w, LOG_LEVEL_ERROR, "%s: %s of %s; SIGKILL, %llu requests in flight are lost",
+	    reason_name(reason), size, limit, (unsigned long long)w->in_flight);
+	worker_handle(w, WE_KILL, reason);
 }
 
 static void
@@ -171,39 +172,40 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 	const struct gov_policy *policy = &w->gen->policy;
 	struct procmem_sample s;
 	uint64_t value[GM_N];
-	enum reason hard;
-	bool futile;
-	char size[32], limit[32];
+	struct gov_verdict verdict;
+	bool measured;
 
 	if (w->mem.statm_fd < 0 && procmem_open(&w->mem, w->pid) < 0)
 		return;
 	if (procmem_read(&w->mem, &s) < 0)
 		return;
 	w->own = s;
-	if (walked || policy->limit[GM_FDS] != 0)
+	if (walked || policy->limit[GM_FDS].kind != LIMIT_OFF)
 		count_fds(w);
 	value[GM_RSS] = s.rss_bytes + w->group.rss_bytes;
-	value[GM_USS] = pool_measure(p, w, value[GM_RSS], now) ? w->footprint.uss : GOV_UNKNOWN;
+	measured = pool_measure(p, w, value[GM_RSS], now);
+	value[GM_USS] = measured ? w->footprint.uss : GOV_UNKNOWN;
+	value[GM_PSS] = measured ? w->footprint.pss : GOV_UNKNOWN;
 	value[GM_AS] = s.as_bytes + w->group.as_bytes;
 	value[GM_FDS] = w->fds;
-	w->next_sample_ms = now + next_interval(w);
-	hard = governor_sample(&p->governor, policy, &w->gov, value, now, &futile);
-	if (futile)
-		say_futile(p, w);
-	pool_warn_shared(w, value[GM_RSS]);
+	w->gov.own_bytes = footprint_most(&w->footprint, value[GM_RSS]);
+	w->gov.own_is_rss = !w->footprint.known;
+	/* What a forked one shares with its mold is not known before it is ready. */
+	if (worker_state(w) == WS_STARTING)
+		w->gov.own_bytes = MIN_OF(w->gov.own_bytes, governor_fresh(&p->governor, GM_USS));
+	verdict = governor_sample(&p->governor, policy, &w->gov, value, now);
+	w->next_sample_ms = now + next_interval(p, w);
+	if (verdict.futile)
+		pool_say_futile(p, w);
+	pool_warn_shared(p, w, value[GM_RSS]);
 	if (w->agent_lost && !w->lost_said) {
 		/* Not at once: one that is about to end closes its channel as well. */
 		w->lost_said = true;
 		worker_log(w, LOG_LEVEL_WARN, "closed its channel but lives: no counts and heartbeats "
 		    "any more, it is treated like a plain command");
 	}
-	if (hard == REASON_NONE)
-		return;
-	value_human_size(value[GM_RSS], size, sizeof size);
-	value_human_size(policy->evil_rss_bytes, limit, sizeof limit);
-	worker_log(w, LOG_LEVEL_ERROR, "evil-reload-on-rss: %s of %s; SIGKILL, %llu requests in "
-	    "flight are lost", size, limit, (unsigned long long)w->in_flight);
-	worker_handle(w, WE_KILL, REASON_EVIL_RSS);
+	if (verdict.kill != REASON_NONE)
+		kill_at_once(p, w, verdict.kill, value);
 }
 
 void
@@ -213,12 +215,12 @@ pool_sampling_hint(struct pool *p, struct worker *w)
 
 	if (w->in_flight == 0 || worker_state(w) != WS_READY)
 		return;
-	due = clock_now_ms() + next_interval(w);
+	due = clock_now_ms() + next_interval(p, w);
 	if (due + FLOOR_MS >= w->next_sample_ms)
 		return;
 	w->next_sample_ms = due;
-	if (ev_timer_remaining(p->loop, &p->sampling) * 1000.0 > (double)next_interval(w))
-		arm(p, next_interval(w));
+	if (ev_timer_remaining(p->loop, &p->sampling) * 1000.0 > (double)next_interval(p, w))
+		arm(p, next_interval(p, w));
 }
 
 void
@@ -258,6 +260,7 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		due = due || (w->gov.due != 0 && !w->gov.has_successor);
 	}
 	pool_measure_molds(p, now);
+	next = MIN_OF(next, pool_look_at_budget(p, now));
 	if (due && p->waiting == NULL)
 		pool_wake(p);
 	arm(p, MAX_OF(next, FLOOR_MS));

@@ -43,6 +43,7 @@ take_counts(struct worker *w, const struct message *m)
 	}
 	if ((m->has & MK_BUSY) != 0) {
 		w->in_flight = m->busy;
+		w->gov.busy = m->busy > 0;
 		if (m->busy == 0)
 			w->oldest_ms = 0;
 	}

@@ -25,26 +25,43 @@ footprint_is_mostly_shared(const struct footprint *f, uint64_t rss)
 	return f->known && footprint_most(f, rss) < rss / 2;
 }
 
+uint64_t
+footprint_most_pss(const struct footprint *f, uint64_t rss)
+{
+	return f->known ? f->pss + (rss > f->rss ? rss - f->rss : 0) : rss;
+}
+
+/* Each sample counts once it is near; before that the first one which may be over the limit.
+ * Those that are large take too long for either. */
+static bool
+is_needed(uint64_t last, uint64_t most, uint64_t limit, uint64_t age, uint64_t interval_ms,
+    uint64_t large_ms)
+{
+	if (limit == 0)
+		return false;
+	if (large_ms != 0)
+		interval_ms = MAX_OF(interval_ms, large_ms);
+	else if (last < limit && most >= limit)
+		interval_ms = MIN_OF(interval_ms, FOOTPRINT_URGENT_MS);
+	return age >= interval_ms && (most >= limit || last >= limit / 100 * FOOTPRINT_NEAR);
+}
+
 enum footprint_need
-footprint_need(const struct footprint *f, uint64_t rss, uint64_t limit, uint64_t interval_ms,
-    uint64_t now_ms)
+footprint_need(const struct footprint *f, uint64_t rss, const struct footprint_limits *limits,
+    uint64_t interval_ms, uint64_t now_ms)
 {
 	bool is_large = rss > FOOTPRINT_LARGE;
-	uint64_t age = now_ms - f->tried_ms + EARLY_MS;
+	uint64_t age = now_ms - f->tried_ms + EARLY_MS, most = footprint_most(f, rss);
 
 	if (f->tried_ms == 0)
 		return FOOTPRINT_DUE;
-	if (limit != 0 && f->known) {
-		/* Each sample counts once it is near; before that the first one which may be over
-		 * the limit. Those that are large take too long for either. */
-		if (is_large)
-			interval_ms = MAX_OF(interval_ms, FOOTPRINT_USUAL_MS);
-		else if (f->uss < limit && footprint_most(f, rss) >= limit)
-			interval_ms = MIN_OF(interval_ms, FOOTPRINT_URGENT_MS);
-		if (age >= interval_ms && (footprint_most(f, rss) >= limit ||
-		    f->uss >= limit / 100 * FOOTPRINT_NEAR))
-			return FOOTPRINT_NEEDED;
-	}
+	if (f->known && (is_needed(f->uss, most, limits->uss, age, interval_ms,
+	    is_large ? FOOTPRINT_USUAL_MS : 0) ||
+	    is_needed(f->uss, most, limits->evil_uss, age, interval_ms,
+	    is_large ? FOOTPRINT_EVIL_MS : 0) ||
+	    is_needed(f->pss, footprint_most_pss(f, rss), limits->pss, age, interval_ms,
+	    is_large ? FOOTPRINT_USUAL_MS : 0)))
+		return FOOTPRINT_NEEDED;
 	if (age >= (is_large ? FOOTPRINT_LARGE_MS : FOOTPRINT_USUAL_MS))
 		return FOOTPRINT_DUE;
 	return FOOTPRINT_FRESH;

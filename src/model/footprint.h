@@ -13,6 +13,7 @@
 
 #define FOOTPRINT_USUAL_MS  UINT64_C(10000)	/* from one measurement to the next */
 #define FOOTPRINT_LARGE_MS  UINT64_C(60000)	/* of a large worker */
+#define FOOTPRINT_EVIL_MS   UINT64_C(1000)	/* of a large one that may have to be killed */
 #define FOOTPRINT_URGENT_MS UINT64_C(100)	/* at the least, whatever may have been reached */
 #define FOOTPRINT_LARGE     (UINT64_C(1) << 30)	/* takes 7 ms and more */
 #define FOOTPRINT_NEAR      80			/* percent of the limit from which on it is near */
@@ -33,13 +34,22 @@ enum footprint_need {
 	FOOTPRINT_NEEDED,		/* a decision depends on it */
 };
 
-/* Whether a worker that has `rss` bytes now is to be measured. limit: reload-on-uss in bytes,
- * 0: none. interval_ms: the pace of the cheap samples. */
-enum footprint_need footprint_need(const struct footprint *f, uint64_t rss, uint64_t limit,
-    uint64_t interval_ms, uint64_t now_ms);
+/* Bytes, 0: none. */
+struct footprint_limits {
+	uint64_t uss;
+	uint64_t evil_uss;		/* a large worker is measured for it as well */
+	uint64_t pss;
+};
+
+/* Whether a worker that has `rss` bytes now is to be measured. interval_ms: the pace of the cheap
+ * samples. */
+enum footprint_need footprint_need(const struct footprint *f, uint64_t rss,
+    const struct footprint_limits *limits, uint64_t interval_ms, uint64_t now_ms);
 
 /* The most that can be private by now; rss when nothing is known. */
 uint64_t footprint_most(const struct footprint *f, uint64_t rss);
+/* The same for PSS, as far as this worker's own growth goes. */
+uint64_t footprint_most_pss(const struct footprint *f, uint64_t rss);
 
 /* More than half of it is shared for sure. */
 bool footprint_is_mostly_shared(const struct footprint *f, uint64_t rss);

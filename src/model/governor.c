@@ -3,36 +3,15 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "model/governor.h"
+#include "model/governor_private.h"
 
 #include <assert.h>
 
-#define BIT(r) (1u << (r))
-
-#define MEMORY_REASONS \
-	(BIT(REASON_RSS) | BIT(REASON_USS) | BIT(REASON_AS) | BIT(REASON_FDS))
-#define LIMIT_REASONS \
-	(BIT(REASON_MAX_REQUESTS) | BIT(REASON_MAX_LIFETIME) | MEMORY_REASONS)
-/* Too young a worker is spared for these only: a memory limit protects the host. */
-#define AGE_GUARDED (BIT(REASON_MAX_REQUESTS) | BIT(REASON_MAX_LIFETIME))
-
 /* Most urgent first. */
 static const enum reason ranks[] = {
-	REASON_RSS, REASON_USS, REASON_AS, REASON_FDS, REASON_REQUEST, REASON_MAX_REQUESTS,
-	REASON_MAX_LIFETIME, REASON_RELOAD,
+	REASON_MEMORY_LIMIT, REASON_RSS, REASON_USS, REASON_PSS, REASON_AS, REASON_FDS,
+	REASON_REQUEST, REASON_MAX_REQUESTS, REASON_MAX_LIFETIME, REASON_RELOAD,
 };
-
-enum reason
-gov_metric_reason(enum gov_metric m)
-{
-	static const enum reason of[] = {
-		[GM_RSS] = REASON_RSS, [GM_USS] = REASON_USS, [GM_AS] = REASON_AS,
-		[GM_FDS] = REASON_FDS,
-	};
-	_Static_assert(ARRAY_LEN(of) == GM_N, "a reason for each metric");
-
-	return of[m];
-}
 
 void
 governor_init(struct governor *g)
@@ -44,169 +23,29 @@ void
 governor_set_policy(struct governor *g, const struct gov_policy *p)
 {
 	for (unsigned m = 0; m < GM_N; m++) {
-		if (g->limit[m] == p->limit[m])
+		if (limit_is_equal(g->limit[m], p->limit[m]) &&
+		    limit_is_equal(g->evil[m], p->evil[m]))
 			continue;
 		g->limit[m] = p->limit[m];
+		g->evil[m] = p->evil[m];
 		g->meter[m].futile = false;
+		g->meter[m].evil_futile = false;
 		g->meter[m].poor = 0;
 	}
-}
-
-uint64_t
-governor_fresh(const struct governor *g, enum gov_metric m)
-{
-	const struct gov_meter *meter = &g->meter[m];
-	unsigned n = MIN_OF(meter->n_fresh, (unsigned)GOV_FRESH_N);
-	uint64_t sorted[GOV_FRESH_N];
-
-	for (unsigned i = 0; i < n; i++) {
-		unsigned at = i;
-
-		while (at > 0 && sorted[at - 1] > meter->fresh[i]) {
-			sorted[at] = sorted[at - 1];
-			at--;
-		}
-		sorted[at] = meter->fresh[i];
-	}
-	return n == 0 ? 0 : sorted[n / 2];
-}
-
-uint64_t
-governor_suggest(const struct governor *g, enum gov_metric m)
-{
-	const uint64_t step = m == GM_FDS ? 64 : UINT64_C(16) << 20;
-	uint64_t base = MAX_OF(governor_fresh(g, m), g->meter[m].settled_value);
-
-	return (base + base / 2 + step - 1) / step * step;
-}
-
-/* A limit is futile when a fresh worker is over it already, or when the last recycles
- * gained next to nothing. True when this made it so. */
-static bool
-judge_futile(struct governor *g, const struct gov_policy *p, enum gov_metric m)
-{
-	struct gov_meter *meter = &g->meter[m];
-	bool was = meter->futile;
-
-	meter->futile = p->limit[m] != 0 &&
-	    (meter->poor >= GOV_POOR_N ||
-	    (meter->n_fresh > 0 && governor_fresh(g, m) >= p->limit[m]));
-	return meter->futile && !was;
-}
-
-/* Went over the limit and stays at that size: it has warmed up to it. A leak goes on. */
-static bool
-is_flat(const struct gov_policy *p, const struct gov_worker *w, unsigned m, uint64_t now_ms)
-{
-	uint64_t grown = w->value[m] - MIN_OF(w->value[m], w->over_value[m]);
-
-	return grown * 100 / (now_ms - w->over_ms[m]) * MSEC_PER_SEC <
-	    p->limit[m] * GOV_FLAT_PERCENT;
-}
-
-static bool
-gained_little(const struct gov_policy *p, const struct gov_worker *w, unsigned m, bool early,
-    uint64_t now_ms)
-{
-	uint64_t was = w->gain_from[m];
-
-	if (was == 0 || w->value[m] <= was - was / 100 * GOV_POOR_PERCENT)
-		return false;
-	return !early || (w->over[m] > 1 && now_ms > w->over_ms[m] && is_flat(p, w, m, now_ms));
-}
-
-/* Has the replacement of a large worker brought anything? Asked once in a worker's life for
- * each metric, when it has served for a while or is over the limit again, and by a value of
- * that moment: one from its start would always look like a gain. */
-static void
-judge_gain(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
-    const uint64_t value[GM_N], uint64_t now_ms)
-{
-	uint64_t settle = MAX_OF(p->min_lifetime_ms, GOV_SETTLE_MIN_MS);
-	bool early = now_ms - w->ready_ms < settle, over = false;
-
-	if (w->ready_ms == 0)
-		return;
-	for (unsigned m = 0; m < GM_N; m++)
-		over = over || (w->over[m] >= MAX_OF(p->samples, (uint64_t)2) &&
-		    now_ms > w->over_ms[m]);
-	if (!over && early)
-		return;
-	for (unsigned m = 0; m < GM_N; m++) {
-		struct gov_meter *meter = &g->meter[m];
-
-		if (w->settled[m] || value[m] == GOV_UNKNOWN)
-			continue;
-		w->settled[m] = true;
-		if (gained_little(p, w, m, early, now_ms)) {
-			meter->poor++;
-			meter->settled_value = w->value[m];
-		} else if (w->gain_from[m] != 0 || p->limit[m] == 0 ||
-		    w->value[m] < p->limit[m] - p->limit[m] / 100 * GOV_POOR_PERCENT) {
-			meter->poor = 0;
-		}
-	}
-}
-
-static void
-set_due(struct gov_worker *w, enum reason r, uint64_t now_ms)
-{
-	if (w->due == 0)
-		w->due_ms = now_ms;
-	w->due |= BIT(r);
-}
-
-enum reason
-governor_sample(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
-    const uint64_t value[GM_N], uint64_t now_ms, bool *ret_futile)
-{
-	bool futile = false;
-
-	for (unsigned m = 0; m < GM_N; m++) {
-		struct gov_meter *meter = &g->meter[m];
-
-		if (value[m] == GOV_UNKNOWN)
-			continue;
-		w->value[m] = value[m];
-		if (w->state == WS_READY && !w->sampled)
-			meter->fresh[meter->n_fresh++ % GOV_FRESH_N] = value[m];
-		if (p->limit[m] == 0 || value[m] < p->limit[m]) {
-			w->over[m] = 0;
-		} else if (w->over[m]++ == 0) {
-			w->over_value[m] = value[m];
-			w->over_ms[m] = now_ms;
-		}
-	}
-	if (w->state == WS_READY) {
-		w->sampled = true;
-		judge_gain(g, p, w, value, now_ms);
-		for (unsigned m = 0; m < GM_N; m++) {
-			futile = judge_futile(g, p, m) || futile;
-			if (w->over[m] == 0 || g->meter[m].futile)
-				w->due &= ~BIT(gov_metric_reason(m));
-			else if (w->over[m] >= p->samples)
-				set_due(w, gov_metric_reason(m), now_ms);
-		}
-	}
-	if (ret_futile != NULL)
-		*ret_futile = futile;
-	if (p->evil_rss_bytes != 0 && w->value[GM_RSS] >= p->evil_rss_bytes)
-		return REASON_EVIL_RSS;
-	return REASON_NONE;
 }
 
 void
 governor_count(struct gov_worker *w, uint64_t requests, uint64_t now_ms)
 {
 	if (w->max_requests != 0 && requests >= w->max_requests)
-		set_due(w, REASON_MAX_REQUESTS, now_ms);
+		governor_set_due(w, REASON_MAX_REQUESTS, now_ms);
 }
 
 void
 governor_order(struct gov_worker *w, enum reason r, uint64_t now_ms)
 {
 	assert(r == REASON_RELOAD || r == REASON_REQUEST || r == REASON_SCALE);
-	set_due(w, r, now_ms);
+	governor_set_due(w, r, now_ms);
 }
 
 void
@@ -218,6 +57,8 @@ governor_started(struct governor *g, struct gov_worker *w, const struct gov_work
 	for (unsigned m = 0; m < GM_N; m++)
 		if (gov_metric_reason(m) == reason)
 			w->gain_from[m] = old->value[m];
+	if (reason == REASON_MEMORY_LIMIT)
+		w->pool_gain_from = old->own_bytes;
 }
 
 void
@@ -252,7 +93,7 @@ eligible(const struct governor *g, const struct gov_policy *p, struct gov_worker
 		uint64_t end = w->ready_ms + w->max_lifetime_ms;
 
 		if (now_ms >= end)
-			set_due(w, REASON_MAX_LIFETIME, now_ms);
+			governor_set_due(w, REASON_MAX_LIFETIME, now_ms);
 		else
 			*wake = MIN_OF(*wake, end);
 	}
@@ -263,6 +104,12 @@ eligible(const struct governor *g, const struct gov_policy *p, struct gov_worker
 	}
 	if (g->hold)
 		due &= MEMORY_REASONS | BIT(REASON_SCALE);
+	/* What a request has taken may come back when it ends. */
+	if (due != 0 && (due & ~PASSING_REASONS) == 0 && now_ms < w->idle_until_ms &&
+	    (w->busy || w->trim_asked_ms != 0)) {
+		due = 0;
+		*wake = MIN_OF(*wake, w->idle_until_ms);
+	}
 	return due;
 }
 
@@ -306,17 +153,18 @@ governor_next(struct governor *g, const struct gov_policy *p,
 	struct gov_step step = { .what = GOV_WAIT, .wake_ms = UINT64_MAX };
 	struct gov_worker *best = NULL, *oldest = NULL;
 	enum reason best_reason = REASON_NONE;
-	uint64_t best_key = UINT64_MAX, starting = 0, draining = 0;
+	uint64_t best_key = UINT64_MAX, starting = 0, draining = 0, draining_bytes = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		enum reason reason;
 		unsigned due, rank;
 		uint64_t key;
 
-		if (w[i]->is_successor && w[i]->state == WS_STARTING)
+		if ((w[i]->is_successor || w[i]->breaks) && w[i]->state == WS_STARTING)
 			starting++;
 		if (w[i]->state == WS_DRAINING && !w[i]->is_surplus) {
 			draining++;
+			draining_bytes += w[i]->own_bytes;
 			if (oldest == NULL || w[i]->drain_ms < oldest->drain_ms)
 				oldest = w[i];
 		}
@@ -353,7 +201,9 @@ governor_next(struct governor *g, const struct gov_policy *p,
 			best_reason = reason;
 		}
 	}
-	if (p->max_draining != 0 && draining > p->max_draining) {
+	step.for_memory = oldest != NULL && now_ms - oldest->drain_ms >= MSEC_PER_SEC &&
+	    governor_is_choked(g, draining_bytes);
+	if ((p->max_draining != 0 && draining > p->max_draining) || step.for_memory) {
 		step.what = GOV_END_DRAIN;
 		step.worker = oldest;
 		return step;
@@ -370,8 +220,29 @@ governor_next(struct governor *g, const struct gov_policy *p,
 	step.why = blocked(g, p, starting, now_ms, &step.wake_ms);
 	if (step.why != NULL)
 		return step;
-	step.what = GOV_REPLACE;
 	step.worker = best;
 	step.reason = best_reason;
+	switch (governor_room(g, w, n, now_ms, &step.worker)) {
+	case ROOM_ENOUGH:
+		step.what = GOV_REPLACE;
+		break;
+	case ROOM_NONE:
+		step.worker = best;
+		step.what = GOV_BREAK;
+		break;
+	case ROOM_TRIM:
+		step.what = GOV_TRIM;
+		break;
+	case ROOM_TRIM_WAIT:
+		step.worker = NULL;
+		step.wake_ms = MIN_OF(step.wake_ms, now_ms + MSEC_PER_SEC);
+		step.why = "no memory for two workers; an idle one is asked to give some back";
+		break;
+	case ROOM_BREAK_WAIT:
+		step.worker = NULL;
+		step.wake_ms = MIN_OF(step.wake_ms, now_ms + MSEC_PER_SEC);
+		step.why = "no memory for two workers; another one is replaced first";
+		break;
+	}
 	return step;
 }

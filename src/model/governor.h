@@ -1,39 +1,60 @@
 /*
  * governor.h - who is replaced, when, how many at once. Pure.
  *
- * The pool tells the governor what it sees (samples, counts, boots) and asks it for the
- * next step until it answers GOV_WAIT. The governor never acts, reads no clock and
+ * The pool tells the governor what it sees (samples, counts, boots, the memory of all) and asks
+ * it for the next step until it answers GOV_WAIT. The governor never acts, reads no clock and
  * owns no worker: struct gov_worker is a part of the pool's worker, and the same code
  * runs in the simulator below tests/sim with a virtual clock.
  *
  * Rules: a worker is queued once, with all its reasons. At most `concurrency` successors
- * boot at a time, `spacing` apart, whatever the reason. Urgency is soft memory, then an
- * operator's request, requests, lifetime, reload; each rank is worth GOV_RANK_MS of
+ * boot at a time, `spacing` apart, whatever the reason. Urgency is the pool's budget, then soft
+ * memory, an operator's request, requests, lifetime, reload; each rank is worth GOV_RANK_MS of
  * waiting, so that nobody starves. Deaths, hard limits and timeouts are not queued.
+ *
+ * A busy worker above a soft limit is given a moment to fall back. Where there is no memory for
+ * an old worker beside its successor, one at a time ends first.
+ *
+ * governor.c has the queue, governor_limits.c what one worker's samples mean, governor_budget.c
+ * the memory of all of them.
  */
 #ifndef PREFORKD_GOVERNOR_H
 #define PREFORKD_GOVERNOR_H
 
 #include "base/base.h"
 #include "model/lifecycle.h"
+#include "model/limit.h"
 
 #define GOV_RANK_MS       UINT64_C(10000)
 #define GOV_FRESH_N       8	/* fresh workers whose median is the baseline */
+#define GOV_FRESH_MS      UINT64_C(3000)	/* after READY a first sample is of a fresh worker */
 #define GOV_POOR_N        2	/* recycles in a row that gained too little */
 #define GOV_POOR_PERCENT  10
 #define GOV_FLAT_PERCENT  2	/* growth per second below which a worker does not grow */
 #define GOV_PROBE_MIN_MS  UINT64_C(30000)
 #define GOV_PROBE_MAX_MS  UINT64_C(300000)
 #define GOV_SETTLE_MIN_MS UINT64_C(1000)
+#define GOV_OVERSHOOT     5	/* percent above a soft limit that a growing worker may go */
+#define GOV_IDLE_MS       UINT64_C(5000)	/* at most, that a busy worker is waited for */
+#define GOV_TRIM_MS       UINT64_C(10000)	/* an answer to TRIM is waited for so long */
+#define GOV_TRIM_EACH_MS  UINT64_C(60000)	/* from one trim of a worker to its next */
+#define GOV_TRIM_POOR_N   3	/* in a row that gave back less than GOV_TRIM_PERCENT */
+#define GOV_TRIM_PERCENT  5
+#define GOV_TRIM_OFF_MS   UINT64_C(3600000)	/* then no worker is asked for so long */
+#define GOV_WORTH_BYTES   (UINT64_C(8) << 20)	/* less is no reason to replace a worker */
+#define GOV_WORTH_PERCENT 10	/* of a fresh one; nor is that */
+#define GOV_ROOM_PERCENT  120	/* of a fresh worker has to be free for a successor */
+#define GOV_CALM_N        5	/* looks at the pool for what others use */
 
 /* Things that have a limit and come back to a baseline in a fresh worker. */
-enum gov_metric { GM_RSS, GM_USS, GM_AS, GM_FDS, GM_N };
+enum gov_metric { GM_RSS, GM_USS, GM_PSS, GM_AS, GM_FDS, GM_N };
 
 /* The value of a metric that was not measured this time: its count of samples in a row, and
  * what was decided by it, stay as they are. */
 #define GOV_UNKNOWN UINT64_MAX
 
 enum reason gov_metric_reason(enum gov_metric m);	/* also names its setting */
+/* Of the limit that kills; NONE where there is no such setting. */
+enum reason gov_metric_evil(enum gov_metric m);
 
 struct gov_policy {
 	uint64_t concurrency;
@@ -41,8 +62,9 @@ struct gov_policy {
 	uint64_t min_lifetime_ms;
 	uint64_t max_draining;
 	uint64_t samples;		/* in a row over a soft limit */
-	uint64_t limit[GM_N];		/* bytes, of GM_FDS a count; 0: off */
-	uint64_t evil_rss_bytes;	/* 0: off */
+	struct limit limit[GM_N];	/* soft ones; of GM_FDS a count */
+	struct limit evil[GM_N];	/* of GM_RSS and GM_USS */
+	struct limit trim;		/* on RSS */
 	bool dry_run;
 };
 
@@ -51,6 +73,9 @@ struct gov_worker {
 	enum worker_state state;
 	bool is_successor;		/* boots to take over from another */
 	bool has_successor;		/* somebody boots to take over from it */
+	bool breaks;			/* ends before its successor, or boots after its old one */
+	bool busy;			/* requests are in progress */
+	bool can_trim;			/* it understands TRIM */
 	uint64_t serial;
 	uint64_t ready_ms;
 	uint64_t drain_ms;
@@ -58,15 +83,27 @@ struct gov_worker {
 	uint64_t max_requests;		/* with jitter; 0: off */
 	uint64_t max_lifetime_ms;	/* with jitter; 0: off */
 	uint64_t value[GM_N];		/* the last that was known */
+	uint64_t value_ms[GM_N];	/* when that was */
+	uint64_t rate[GM_N];		/* growth since the value before, a second */
 	unsigned over[GM_N];		/* samples in a row at or over the limit */
 	uint64_t over_value[GM_N];	/* at the first of them */
 	uint64_t over_ms[GM_N];
-	bool sampled;			/* since it became ready */
 	bool settled[GM_N];		/* its gain was judged */
 	uint64_t gain_from[GM_N];	/* value of the one it replaced for that metric; 0 */
+	uint64_t idle_until_ms;		/* a busy one above a soft limit is left alone; 0: not */
 	unsigned due;			/* 1 << enum reason */
 	uint64_t due_ms;		/* since the first of them */
 	unsigned dry_noted;		/* reasons that a dry run has reported */
+
+	uint64_t own_bytes;		/* would be free without it; 0: not known yet */
+	bool own_is_rss;		/* for want of something better */
+	uint64_t seen_bytes;		/* own_bytes at the last look at all */
+	uint64_t pool_gain_from;	/* own_bytes of the one that it replaced for the pool */
+	bool pool_settled;
+
+	uint64_t trim_asked_ms;		/* 0: none under way */
+	uint64_t trim_next_ms;		/* not before */
+	uint64_t trim_floor;		/* nor below this RSS */
 };
 
 struct gov_meter {
@@ -75,15 +112,46 @@ struct gov_meter {
 	unsigned poor;			/* recycles in a row that gained too little */
 	uint64_t settled_value;		/* of the last one that gained too little */
 	bool futile;
+	bool evil_futile;		/* a fresh worker would be killed at once */
+};
+
+/* The memory of all; bytes. */
+struct gov_budget {
+	uint64_t limit;			/* 0: there is none */
+	uint64_t high;			/* workers are replaced from here on */
+	uint64_t used;			/* of the limit, by workers and by others */
+	uint64_t cache;			/* of used: page cache that can be dropped for want of memory */
+	uint64_t cgroup;		/* what percentages are of, 0: nothing */
+};
+
+struct gov_pool {
+	struct gov_budget b;
+	uint64_t ours;			/* of used: what workers have of their own */
+	uint64_t expected;		/* used, once those that are being replaced are gone */
+	uint64_t others;		/* of used: what others had when all was calm */
+	bool others_known;
+	uint64_t calm_most;		/* of the looks since */
+	unsigned calm_n;		/* there were so many */
+	bool over;			/* used has reached high */
+	bool by_others;			/* and it is not for what workers have grown */
+	unsigned poor;			/* as in struct gov_meter */
+	uint64_t settled_value;
+	bool futile;
 };
 
 struct governor {
 	struct gov_meter meter[GM_N];
-	uint64_t limit[GM_N];		/* those that meter[].futile is about */
+	struct limit limit[GM_N];	/* those that meter[].futile is about */
+	struct limit evil[GM_N];
+	struct gov_pool pool;
+	unsigned trims_poor;		/* in a row */
+	uint64_t trims_off_ms;		/* since when nobody is asked, 0: somebody may be */
+	uint64_t trim_gain;		/* of the last one, hundredths of a percent */
 	uint64_t last_start_ms;
 	bool any_start;
 	bool hold;			/* a reload has not committed: only memory recycles */
 	bool mold_away;			/* nobody can be forked now */
+	unsigned made_room;		/* slots whose worker went for GOV_BREAK and has no successor */
 	bool code_bad;			/* the last boot failed */
 	unsigned boot_failures;		/* in a row */
 	uint64_t next_probe_ms;
@@ -93,8 +161,10 @@ struct governor {
 enum gov_what {
 	GOV_WAIT,	/* nothing to do before wake_ms, or an event */
 	GOV_REPLACE,	/* start a successor for worker */
+	GOV_BREAK,	/* drain worker, and start its successor when it is gone */
 	GOV_RETIRE,	/* drain worker, nobody takes over (scale) */
 	GOV_END_DRAIN,	/* too many are draining: end this one, the oldest */
+	GOV_TRIM,	/* ask worker to give memory back, to make room for a successor */
 	GOV_WOULD,	/* dry run: this would have been replaced */
 };
 
@@ -105,16 +175,41 @@ struct gov_step {
 	uint64_t wake_ms;	/* GOV_WAIT; UINT64_MAX: no time matters */
 	const char *why;	/* GOV_WAIT with somebody queued: what it waits for */
 	unsigned queued;	/* workers that wait for their replacement */
+	bool for_memory;	/* GOV_END_DRAIN: what it holds is needed, not its place */
 };
 
 void governor_init(struct governor *g);
 /* New settings: judgements about limits that changed are forgotten. */
 void governor_set_policy(struct governor *g, const struct gov_policy *p);
 
-/* One measurement of a live worker. REASON_EVIL_RSS: kill it now; else REASON_NONE.
- * *ret_futile (may be NULL) is true when this sample made a limit futile. */
-enum reason governor_sample(struct governor *g, const struct gov_policy *p,
-    struct gov_worker *w, const uint64_t value[GM_N], uint64_t now_ms, bool *ret_futile);
+/* Limits as they are now; 0: off, or what it is a share of is not known yet. */
+uint64_t governor_limit(const struct governor *g, const struct gov_policy *p, enum gov_metric m);
+uint64_t governor_evil(const struct governor *g, const struct gov_policy *p, enum gov_metric m);
+uint64_t governor_trim(const struct governor *g, const struct gov_policy *p);
+
+struct gov_verdict {
+	enum reason kill;	/* now, for this; or NONE */
+	bool futile;		/* this sample has made a limit futile */
+	bool trim;		/* ask it to give memory back; then governor_trim_asked() */
+};
+
+/* One measurement of a live worker. */
+struct gov_verdict governor_sample(struct governor *g, const struct gov_policy *p,
+    struct gov_worker *w, const uint64_t value[GM_N], uint64_t now_ms);
+
+void governor_trim_asked(struct gov_worker *w, uint64_t now_ms);
+/* Its answer; bytes. True when it was the last useless one: nobody is asked for an hour. */
+bool governor_trimmed(struct governor *g, struct gov_worker *w, uint64_t before, uint64_t after,
+    uint64_t now_ms);
+
+/* A look at the memory of all workers; own_bytes of each is of this moment. Marks those that
+ * have to go for it. True when this look made the limit futile: workers need as much. */
+bool governor_look(struct governor *g, const struct gov_policy *p, const struct gov_budget *b,
+    struct gov_worker *const *w, size_t n, uint64_t now_ms);
+/* How many fresh workers find room below `high`; UINT64_MAX: no limit, or not known. */
+uint64_t governor_fit(const struct governor *g);
+/* What it has of its own beyond a fresh worker. */
+uint64_t governor_reclaimable(const struct governor *g, const struct gov_worker *w);
 
 /* Requests completed so far. */
 void governor_count(struct gov_worker *w, uint64_t requests, uint64_t now_ms);

@@ -65,6 +65,8 @@ static const struct option_choice preloads[] = {
 #define GROUP_POOL	.group = "Pool"
 #define GROUP_RECYCLE	.group = "Recycling"
 #define GROUP_MEMORY	.group = "Memory"
+#define GROUP_LIMIT	.group = "Memory", .def = "0", .min = MIB, .max = 256 * TIB,		\
+	.flags = OPTF_OFF | OPTF_FRESH | OPTF_SHARE, .arg = "SIZE|Nx|PERCENT"
 #define GROUP_TIME	.group = "Time"
 #define GROUP_OPERATE	.group = "Operating"
 
@@ -169,21 +171,30 @@ const struct option options[] = {
 	OPT("recycle-dry-run", recycle_dry_run, BOOL, GROUP_RECYCLE, .def = "no", .arg = "BOOL",
 	    .help = "only log what would be recycled"),
 
-	OPT("reload-on-rss", reload_on_rss_bytes, SIZE, .group = "Memory", .def = "0",
-	    .min = MIB, .max = 256 * TIB, .flags = OPTF_OFF, .arg = "SIZE",
+	OPT("trim-on-rss", trim_on_rss, LIMIT, GROUP_LIMIT, .help = "ask a worker above this to "
+	    "give memory back"),
+	OPT("reload-on-rss", reload_on_rss, LIMIT, GROUP_LIMIT,
 	    .help = "replace a worker above this much memory"),
-	OPT("reload-on-uss", reload_on_uss_bytes, SIZE, .group = "Memory", .def = "0",
-	    .min = MIB, .max = 256 * TIB, .flags = OPTF_OFF, .arg = "SIZE",
+	OPT("reload-on-uss", reload_on_uss, LIMIT, GROUP_LIMIT,
 	    .help = "replace a worker above this much of its own"),
-	OPT("reload-on-as", reload_on_as_bytes, SIZE, .group = "Memory", .def = "0",
-	    .min = MIB, .max = 256 * TIB, .flags = OPTF_OFF, .arg = "SIZE",
+	OPT("reload-on-pss", reload_on_pss, LIMIT, GROUP_LIMIT,
+	    .help = "the same, shared pages counted in part"),
+	OPT("reload-on-as", reload_on_as, LIMIT, GROUP_LIMIT,
 	    .help = "replace a worker above this address space"),
 	OPT("reload-on-fds", reload_on_fds, COUNT, .group = "Memory", .def = "0", .min = 16,
 	    .max = UINT64_C(1) << 30, .flags = OPTF_OFF, .arg = "N",
 	    .help = "replace a worker with more open files"),
-	OPT("evil-reload-on-rss", evil_reload_on_rss_bytes, SIZE, .group = "Memory",
-	    .def = "0", .min = MIB, .max = 256 * TIB, .flags = OPTF_OFF, .arg = "SIZE",
+	OPT("evil-reload-on-rss", evil_reload_on_rss, LIMIT, GROUP_LIMIT,
 	    .help = "kill a worker above this much memory at once"),
+	OPT("evil-reload-on-uss", evil_reload_on_uss, LIMIT, GROUP_LIMIT,
+	    .help = "kill a worker above this much of its own"),
+	OPT("memory-limit", memory_limit, LIMIT, .group = "Memory", .def = "auto",
+	    .min = 16 * MIB, .max = 256 * TIB, .unset_word = "auto",
+	    .flags = OPTF_OFF | OPTF_SHARE, .arg = "auto|no|SIZE|PERCENT",
+	    .help = "memory of all workers together"),
+	OPT("memory-high", memory_high, LIMIT, .group = "Memory", .def = "85%",
+	    .min = 16 * MIB, .max = 256 * TIB, .arg = "PERCENT|SIZE",
+	    .help = "of memory-limit; workers are replaced above it"),
 	OPT("memory-samples", memory_samples, COUNT, GROUP_MEMORY, .def = "2", .min = 1,
 	    .max = 1000, .arg = "N", .help = "samples above a limit before it counts"),
 	OPT("memory-interval", memory_interval_ms, TIME, GROUP_MEMORY, .def = "1s", .min = 100,

@@ -18,6 +18,7 @@ enum option_type {
 	OPT_COMMAND,	/* char *, split like a shell's words when it is run */
 	OPT_COUNT,	/* uint64_t */
 	OPT_SIZE,	/* uint64_t bytes; a bare number is refused */
+	OPT_LIMIT,	/* struct limit: a size, and by flag a share; see model/limit.h */
 	OPT_TIME,	/* uint64_t ms; a bare number is seconds */
 	OPT_MODE,	/* uint64_t, octal */
 	OPT_INT,	/* int64_t */
@@ -38,6 +39,8 @@ enum {
 	OPTF_OFF = 1 << 4,		/* 0 (off, no, none) is legal though below min */
 	OPTF_PROGRAM = 1 << 5,		/* a path when it has a '/', else searched in $PATH */
 	OPTF_PATH_LIST = 1 << 6,	/* folders between ':' or ',', kept absolute with ':' */
+	OPTF_FRESH = 1 << 7,		/* OPT_LIMIT: may be a multiple of a fresh worker's */
+	OPTF_SHARE = 1 << 8,		/* OPT_LIMIT: a percentage is of the cgroup's limit */
 };
 
 struct option_choice {

@@ -93,7 +93,7 @@ print_number(const struct option *o, uint64_t v, struct buf *out)
 	bool is_time = o->type == OPT_TIME || o->type == OPT_READY ||
 	    (o->type == OPT_JITTER && (o->flags & OPTF_JITTER_TIME));
 
-	if (o->type == OPT_SIZE)
+	if (o->type == OPT_SIZE || o->type == OPT_LIMIT)
 		value_print_size(v, out);
 	else if (is_time)
 		value_print_time(v, out);
@@ -181,6 +181,29 @@ set_choice(struct settings *s, const struct option *o, const char *text, struct 
 	if (n.best)
 		return err_set(e, EINVAL, "%s is unknown; did you mean '%s'?", quoted, n.best);
 	return err_set(e, EINVAL, "%s is none of %s", quoted, words.data ? words.data : "them");
+}
+
+static int
+set_limit(struct settings *s, const struct option *o, const char *text, struct err *e)
+{
+	struct limit l = {0};
+	char quoted[VALUE_QUOTE_MAX];
+	int r = 0;
+
+	if (o->unset_word && strcasecmp(text, o->unset_word) == 0)
+		l.kind = LIMIT_AUTO;
+	else if (!is_off_word(o, text))
+		r = limit_parse(text, &l, e);
+	if (r < 0)
+		return r;
+	if (l.kind == LIMIT_FRESH && !(o->flags & OPTF_FRESH))
+		return err_set(e, EINVAL, "%s: a multiple has no meaning here; write a size (300M)"
+		    " or a percentage (80%%)", value_quote(text, quoted, sizeof(quoted)));
+	if ((l.kind == LIMIT_SIZE && (l.value < o->min || l.value > o->max)) ||
+	    (l.kind == LIMIT_OFF && !(o->flags & OPTF_OFF)))
+		return complain_range(o, text, e);
+	*(struct limit *)field(s, o) = l;
+	return 0;
 }
 
 static int
@@ -344,6 +367,8 @@ setting_set(struct settings *s, const struct option *o, const char *text,
 	case OPT_TIME:
 	case OPT_MODE:
 		return set_number(s, o, text, e);
+	case OPT_LIMIT:
+		return set_limit(s, o, text, e);
 	case OPT_INT:
 		return set_int(s, o, text, e);
 	case OPT_BOOL:

@@ -85,6 +85,7 @@ setting_clear(struct settings *s, const struct option *o)
 		break;
 	case OPT_COUNT:
 	case OPT_SIZE:
+	case OPT_LIMIT:
 	case OPT_TIME:
 	case OPT_MODE:
 	case OPT_INT:
@@ -179,6 +180,8 @@ setting_print(const struct settings *s, const struct option *o, struct buf *out)
 	case OPT_TIME:
 	case OPT_MODE:
 		return print_uint(o, *(const uint64_t *)at, out);
+	case OPT_LIMIT:
+		return limit_print(*(const struct limit *)at, out);
 	case OPT_INT:
 		return buf_printf(out, "%" PRId64, *(const int64_t *)at);
 	case OPT_BOOL:

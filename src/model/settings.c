@@ -357,6 +357,7 @@ settings_load(const struct settings_source *src, struct settings **ret, struct e
 		return -ENOMEM;
 	ld.l = (struct settings_load){
 		.file = src->file, .s = s, .places = places, .errs = errs,
+		.cgroup_limit_bytes = src->cgroup_limit_bytes,
 	};
 	r = load(&ld);
 	if (r < 0)

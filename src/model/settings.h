@@ -17,6 +17,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "model/limit.h"
 
 struct buf;
 
@@ -121,11 +122,16 @@ struct settings {
 	bool recycle_dry_run;
 
 	/* memory and descriptors */
-	uint64_t reload_on_rss_bytes;
-	uint64_t reload_on_uss_bytes;
-	uint64_t reload_on_as_bytes;
+	struct limit trim_on_rss;
+	struct limit reload_on_rss;
+	struct limit reload_on_uss;
+	struct limit reload_on_pss;
+	struct limit reload_on_as;
 	uint64_t reload_on_fds;
-	uint64_t evil_reload_on_rss_bytes;
+	struct limit evil_reload_on_rss;
+	struct limit evil_reload_on_uss;
+	struct limit memory_limit;	/* LIMIT_AUTO: the cgroup's */
+	struct limit memory_high;	/* a percentage is of memory_limit */
 	uint64_t memory_samples;
 	uint64_t memory_interval_ms;
 
@@ -180,6 +186,7 @@ struct settings_source {
 	const char *web_concurrency;	/* values of the environment, or NULL */
 	const char *port;
 	uint64_t default_workers;	/* CPUs within the cgroup's quota, >= 1 */
+	uint64_t cgroup_limit_bytes;	/* of memory; 0: there is none */
 };
 
 /*

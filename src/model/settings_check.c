@@ -305,16 +305,8 @@ check_order(struct settings_load *l)
 	} pairs[] = {
 		{ "min-worker-lifetime", "max-worker-lifetime", s->min_worker_lifetime_ms,
 		  s->max_worker_lifetime_ms, true, "no worker could be recycled for its age" },
-		{ "reload-on-rss", "evil-reload-on-rss", s->reload_on_rss_bytes,
-		  s->evil_reload_on_rss_bytes, false, "workers would be killed before they are"
-		  " replaced" },
-		{ "reload-on-uss", "evil-reload-on-rss", s->reload_on_uss_bytes,
-		  s->evil_reload_on_rss_bytes, false, "workers would be killed before they are"
-		  " replaced" },
 		{ "reload-on-fds", "limit-nofile", s->reload_on_fds, s->limit_nofile, false,
 		  "a worker would run out of descriptors first" },
-		{ "reload-on-as", "limit-as", s->reload_on_as_bytes, s->limit_as_bytes, false,
-		  "a worker would run out of address space first" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
@@ -444,6 +436,7 @@ settings_check(struct settings_load *l)
 	check_applicable(l);
 	check_preload(l);
 	check_order(l);
+	settings_check_memory(l);
 	check_addresses(l);
 	check_server(l);
 	check_env(l);

@@ -24,6 +24,7 @@ struct settings_load {
 	struct settings *s;
 	struct setting_place *places;	/* per row of options[] */
 	bool app_mistyped;		/* an unknown key looks like wsgi, asgi or command */
+	uint64_t cgroup_limit_bytes;	/* 0: there is none */
 	struct errs *errs;
 };
 
@@ -37,5 +38,7 @@ void settings_complain_pair(struct settings_load *l, const char *section, const 
 
 /* Adds every contradiction to l->errs. */
 void settings_check(struct settings_load *l);
+/* Those of limits on memory. */
+void settings_check_memory(struct settings_load *l);
 
 #endif

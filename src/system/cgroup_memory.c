@@ -243,6 +243,7 @@ cgroup_memory_parse(const char *text, size_t len, bool is_v2, struct cgroup_memo
 		return -EBADMSG;
 	m->split_known = true;
 	m->inactive_file_bytes = inactive;
+	m->active_file_bytes = keyed(text, len, is_v2 ? "active_file" : "total_active_file");
 	if (!is_v2) {
 		m->anon_bytes = keyed(text, len, "total_rss");
 		m->file_bytes = keyed(text, len, "total_cache");

@@ -35,6 +35,7 @@ struct cgroup_memory {
 	uint64_t anon_bytes;		/* heaps and stacks of processes */
 	uint64_t file_bytes;		/* page cache, tmpfs, shared anonymous memory */
 	uint64_t inactive_file_bytes;	/* of it, what is dropped first */
+	uint64_t active_file_bytes;	/* of it, what is dropped before anybody is killed */
 	uint64_t kernel_bytes;		/* slab, kernel stacks, page tables, percpu */
 	uint64_t other_bytes;		/* of current, none of these */
 	/* Buffers of sockets. v1 counts them beside current_bytes, not in it, only for TCP, and only

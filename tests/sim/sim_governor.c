@@ -1,6 +1,7 @@
 /*
  * sim_governor.c - the governor under a virtual clock: many slots, random boots, leaks,
- * crashes, reloads and broken releases; after every step the promises are checked.
+ * crashes, reloads and broken releases, memory that is scarce; after every step the promises are
+ * checked.
  *
  * usage: sim_governor [SLOTS [SEEDS [FIRST_SEED]]]
  * Prints the seed of a run that broke a promise, and exits 1.
@@ -27,12 +28,21 @@ struct sim_worker {
 	uint64_t measured_at;		/* its private memory; seldom, as in the pool */
 	uint64_t old_serial;		/* of the one it replaces */
 	enum reason reason;
+	uint64_t trim_until;		/* when it answers, 0: it was not asked */
 	bool boot_fails;
 };
 
 struct sim_slot {
 	struct sim_worker *serving, *successor;
 	bool crashed;			/* since it was last ready */
+	bool broken;			/* its worker goes before the next one starts */
+	struct gov_worker broken_gov;
+	enum reason broken_reason;
+};
+
+/* Over all seeds: what never happened was not tried. */
+struct total {
+	uint64_t memory, breaks, trims;
 };
 
 struct sim {
@@ -48,6 +58,10 @@ struct sim {
 	uint64_t broken_total;
 	bool below_baseline;
 	enum gov_metric limit;		/* the one that is set */
+	uint64_t pool_limit, others;	/* 0: memory is plenty; what is not the workers' */
+	bool others_grow;		/* and nothing else does */
+	uint64_t breaks, trims;
+	struct total *total;
 };
 
 static void __attribute__((noreturn, format(printf, 2, 3)))
@@ -89,7 +103,16 @@ spawn(struct sim *s, unsigned slot, bool is_successor)
 	w->boot_until = s->now + 100 + rnd(s, BOOT_MAX - 100);
 	w->fresh = (s->below_baseline ? 120 : 40) * MB + rnd(s, 20 * MB);
 	w->leak_per_s = rnd(s, 4) == 0 ? rnd(s, 8 * MB) : rnd(s, MB / 64);
+	/* No policy can stop a pool that leaks faster than workers boot. */
+	if (s->pool_limit != 0)
+		w->leak_per_s = s->others_grow ? 0 : w->leak_per_s / (s->n_slots + 8);
+	/* In some runs nothing else gives memory back. */
+	if (s->pool_limit != 0 && s->seed % 3 == 0)
+		w->gov.max_requests = w->gov.max_lifetime_ms = 0;
+	w->gov.can_trim = s->seed % 8 == 1;
 	w->rate = rnd(s, 60);
+	if (s->pool_limit != 0)
+		w->fresh = 48 * MB + rnd(s, 8 * MB);
 	w->shared = s->shared;
 	w->rss = w->fresh + w->shared;
 	w->boot_fails = s->now < s->broken_until;
@@ -130,6 +153,7 @@ take_over(struct sim *s, struct sim_worker *w)
 		slot->serving = w;
 	}
 	slot->crashed = false;
+	w->gov.breaks = false;
 }
 
 static void
@@ -182,6 +206,11 @@ live(struct sim *s, struct sim_worker *w)
 	case WS_READY:
 		w->rss += w->leak_per_s * TICK_MS / 1000;
 		w->requests += rnd(s, w->rate + 1);
+		w->gov.busy = rnd(s, 3) == 0;
+		if (w->trim_until != 0 && s->now >= w->trim_until) {
+			w->trim_until = 0;
+			governor_trimmed(&s->g, &w->gov, w->rss, w->rss - rnd(s, w->rss / 8), s->now);
+		}
 		governor_count(&w->gov, w->requests, s->now);
 		if (s->now % 1000 == 0) {
 			if (w->measured_at != 0 && s->now - w->measured_at < 10000 &&
@@ -189,7 +218,7 @@ live(struct sim *s, struct sim_worker *w)
 				value[GM_USS] = GOV_UNKNOWN;
 			else
 				w->measured_at = s->now;
-			governor_sample(&s->g, &s->p, &w->gov, value, s->now, NULL);
+			governor_sample(&s->g, &s->p, &w->gov, value, s->now);
 		}
 		if (rnd(s, 200000) == 0)
 			crash(s, w);
@@ -202,6 +231,57 @@ live(struct sim *s, struct sim_worker *w)
 		bury(s, w);
 		return;
 	}
+}
+
+static void
+break_first(struct sim *s, struct sim_worker *w, enum reason reason)
+{
+	struct sim_slot *slot = &s->slots[w->slot];
+
+	if (s->pool_limit == 0)
+		broken(s, "slot %u: a worker makes room where there is plenty", w->slot);
+	slot->serving = NULL;
+	slot->broken = true;
+	slot->broken_gov = w->gov;
+	slot->broken_reason = reason;
+	w->gov.breaks = true;
+	w->gov.state = WS_DRAINING;
+	w->gov.drain_ms = s->now;
+	w->drain_until = s->now + rnd(s, 5000);
+	s->recycles[reason]++;
+	s->breaks++;
+	s->g.made_room++;
+}
+
+static uint64_t
+used(const struct sim *s)
+{
+	uint64_t sum = s->others + s->shared;
+
+	for (size_t i = 0; i < s->n_all; i++)
+		sum += s->all[i]->rss - s->all[i]->shared;
+	return sum;
+}
+
+/* At the pace of the samples. */
+static void
+look(struct sim *s)
+{
+	struct gov_budget b = {
+		.limit = s->pool_limit, .high = s->pool_limit / 100 * 85, .used = used(s),
+	};
+
+	if (s->pool_limit == 0 || s->now % 1000 != 0)
+		return;
+	for (size_t i = 0; i < s->n_all; i++) {
+		s->view[i] = &s->all[i]->gov;
+		s->all[i]->gov.own_bytes = s->all[i]->rss - s->all[i]->shared;
+	}
+	governor_look(&s->g, &s->p, &b, s->view, s->n_all, s->now);
+	/* Without a successor that boots nothing helps. */
+	if (b.used > s->pool_limit && !s->others_grow && s->broken_total == 0)
+		broken(s, "%llu MB of %llu MB are used", (unsigned long long)(b.used / MB),
+		    (unsigned long long)(s->pool_limit / MB));
 }
 
 static void
@@ -219,6 +299,16 @@ govern(struct sim *s)
 		w = container_of(step.worker, struct sim_worker, gov);
 		if (step.what == GOV_END_DRAIN) {
 			bury(s, w);
+			continue;
+		}
+		if (step.what == GOV_TRIM) {
+			governor_trim_asked(&w->gov, s->now);
+			w->trim_until = s->now + 100 + rnd(s, 400);
+			s->trims++;
+			continue;
+		}
+		if (step.what == GOV_BREAK) {
+			break_first(s, w, step.reason);
 			continue;
 		}
 		if (step.what != GOV_REPLACE)
@@ -242,27 +332,60 @@ check(const struct sim *s)
 {
 	uint64_t patience = (s->n_slots + 1) * (BOOT_MAX + s->p.spacing_ms) / s->p.concurrency +
 	    8 * GOV_RANK_MS + s->broken_total * 2 + 2 * GOV_PROBE_MAX_MS;
-	size_t starting = 0;
+	size_t starting = 0, breaking = 0;
 
 	for (size_t i = 0; i < s->n_all; i++) {
 		const struct gov_worker *w = &s->all[i]->gov;
 
 		starting += w->is_successor && w->state == WS_STARTING;
+		breaking += w->breaks;
 		if (w->state == WS_READY && w->due != 0 && s->now - w->due_ms > patience)
 			broken(s, "slot %u waits since %llu ms", s->all[i]->slot,
 			    (unsigned long long)(s->now - w->due_ms));
 	}
 	if (starting > s->p.concurrency)
 		broken(s, "%zu successors boot at once", starting);
+	if (breaking > 1)
+		broken(s, "%zu workers make room at once", breaking);
 	for (unsigned i = 0; i < s->n_slots; i++)
-		if (s->slots[i].serving == NULL && !s->slots[i].crashed)
+		if (s->slots[i].serving == NULL && !s->slots[i].crashed && !s->slots[i].broken)
 			broken(s, "slot %u serves nobody without a crash", i);
 }
 
-static void
-run(size_t n_slots, uint64_t seed)
+static bool
+is_breaking(const struct sim *s, unsigned slot)
 {
-	struct sim s = { .seed = seed, .random = seed * UINT64_C(0x9E3779B97F4A7C15) | 1 };
+	for (size_t i = 0; i < s->n_all; i++)
+		if (s->all[i]->slot == slot && s->all[i]->gov.breaks)
+			return true;
+	return false;
+}
+
+static void
+fill(struct sim *s)
+{
+	for (unsigned i = 0; i < s->n_slots; i++) {
+		struct sim_slot *slot = &s->slots[i];
+
+		if (slot->serving != NULL || (slot->broken && (is_breaking(s, i) || rnd(s, 2) == 0)))
+			continue;
+		slot->serving = spawn(s, i, false);
+		if (slot->broken) {
+			s->g.made_room--;
+			slot->broken = false;
+			slot->serving->gov.breaks = true;
+			governor_started(&s->g, &slot->serving->gov, &slot->broken_gov,
+			    slot->broken_reason, s->now);
+		}
+		/* Until its first worker is ready a slot is like one after a crash. */
+		slot->crashed = true;
+	}
+}
+
+static void
+run(size_t n_slots, uint64_t seed, struct total *total)
+{
+	struct sim s = { .total = total, .seed = seed, .random = seed * UINT64_C(0x9E3779B97F4A7C15) | 1 };
 	uint64_t of_memory;
 
 	s.n_slots = n_slots;
@@ -279,20 +402,26 @@ run(size_t n_slots, uint64_t seed)
 	/* Every third run is one of workers that share most of their memory. */
 	s.shared = seed % 3 == 0 ? 150 * MB : 0;
 	s.limit = s.shared != 0 ? GM_USS : GM_RSS;
-	s.p.limit[s.limit] = 100 * MB;
+	s.p.limit[s.limit] = limit_size(100 * MB);
+	/* Every fourth is one in a cgroup, without a limit for each worker. */
+	if (seed % 4 == 1 && !s.below_baseline) {
+		s.p.limit[s.limit] = (struct limit){0};
+		s.others = 100 * MB;
+		/* Fresh ones need at most 60 MB each, and have to fit. */
+		s.pool_limit = (s.shared + s.others + n_slots * (62 + rnd(&s, 40)) * MB) / 84 * 100;
+		s.others_grow = rnd(&s, 4) == 0;
+	}
 	governor_init(&s.g);
 	governor_set_policy(&s.g, &s.p);
 	for (s.now = TICK_MS; s.now < RUN_MS; s.now += TICK_MS) {
-		for (unsigned i = 0; i < n_slots; i++) {
-			if (s.slots[i].serving != NULL)
-				continue;
-			s.slots[i].serving = spawn(&s, i, false);
-			/* Until its first worker is ready a slot is like one after a crash. */
-			s.slots[i].crashed = true;
-		}
+		fill(&s);
+		if (s.others_grow && s.now > 30000)
+			s.others += MB;
+		look(&s);
 		if (rnd(&s, 3000) == 0)
 			for (unsigned i = 0; i < n_slots; i++)
-				governor_order(&s.slots[i].serving->gov, REASON_RELOAD, s.now);
+				if (s.slots[i].serving != NULL)
+					governor_order(&s.slots[i].serving->gov, REASON_RELOAD, s.now);
 		if (rnd(&s, 4000) == 0 && s.broken_until < s.now) {
 			s.broken_until = s.now + rnd(&s, 60000);
 			s.broken_total += s.broken_until - s.now;
@@ -302,11 +431,17 @@ run(size_t n_slots, uint64_t seed)
 		govern(&s);
 		check(&s);
 	}
+	if (s.others_grow && s.recycles[REASON_MEMORY_LIMIT] > 0)
+		broken(&s, "what others use made %llu recycles",
+		    (unsigned long long)s.recycles[REASON_MEMORY_LIMIT]);
+	s.total->memory += s.recycles[REASON_MEMORY_LIMIT];
+	s.total->breaks += s.breaks;
+	s.total->trims += s.trims;
 	of_memory = s.recycles[gov_metric_reason(s.limit)];
 	if (s.below_baseline && of_memory > n_slots)
 		broken(&s, "a limit below a fresh worker made %llu recycles",
 		    (unsigned long long)of_memory);
-	if (!s.below_baseline && of_memory + s.recycles[REASON_MAX_REQUESTS] +
+	if (!s.below_baseline && s.pool_limit == 0 && n_slots > 3 && of_memory + s.recycles[REASON_MAX_REQUESTS] +
 	    s.recycles[REASON_MAX_LIFETIME] == 0)
 		broken(&s, "nothing was ever recycled");
 	while (s.n_all > 0)
@@ -322,9 +457,13 @@ main(int argc, char **argv)
 	size_t slots = argc > 1 ? (size_t)atoi(argv[1]) : 40;
 	unsigned seeds = argc > 2 ? (unsigned)atoi(argv[2]) : 20;
 	unsigned first = argc > 3 ? (unsigned)atoi(argv[3]) : 1;
+	struct total total = {0};
 
 	for (unsigned i = 0; i < seeds; i++)
-		run(slots, first + i);
-	printf("%u seeds from %u, %zu slots: every promise held\n", seeds, first, slots);
+		run(slots, first + i, &total);
+	printf("%u seeds from %u, %zu slots: every promise held; %llu recycles for the pool's memory, "
+	    "%llu of them and others without room for two, %llu trims\n", seeds, first, slots,
+	    (unsigned long long)total.memory, (unsigned long long)total.breaks,
+	    (unsigned long long)total.trims);
 	return 0;
 }

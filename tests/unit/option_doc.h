@@ -20,7 +20,7 @@ option_doc_number(const struct option *o, uint64_t v, struct buf *out)
 	bool is_time = o->type == OPT_TIME || o->type == OPT_READY ||
 	    (o->type == OPT_JITTER && (o->flags & OPTF_JITTER_TIME));
 
-	if (o->type == OPT_SIZE)
+	if (o->type == OPT_SIZE || o->type == OPT_LIMIT)
 		value_print_size(v, out);
 	else if (is_time)
 		value_print_time(v, out);
@@ -41,11 +41,13 @@ option_doc_type(const struct option *o)
 		[OPT_MODE] = "mode", [OPT_INT] = "number", [OPT_BOOL] = "yes or no",
 		[OPT_CHOICE] = "word", [OPT_JITTER] = "count or percentage",
 		[OPT_LIST] = "list", [OPT_READY] = "word or time",
-		[OPT_WORKER_LOG] = "word or path",
+		[OPT_WORKER_LOG] = "word or path", [OPT_LIMIT] = "size or percentage",
 	};
 
 	if (o->type == OPT_JITTER && (o->flags & OPTF_JITTER_TIME))
 		return "time or percentage";
+	if (o->type == OPT_LIMIT && (o->flags & OPTF_FRESH))
+		return "size, multiple or percentage";
 	return names[o->type];
 }
 
@@ -54,7 +56,7 @@ option_doc_has_range(const struct option *o)
 {
 	return o->type == OPT_COUNT || o->type == OPT_SIZE || o->type == OPT_TIME ||
 	    o->type == OPT_MODE || o->type == OPT_INT || o->type == OPT_JITTER ||
-	    o->type == OPT_READY;
+	    o->type == OPT_READY || o->type == OPT_LIMIT;
 }
 
 static inline void

@@ -43,6 +43,14 @@ START_TEST(most)
 }
 END_TEST
 
+static enum footprint_need
+need_of(const struct footprint *f, uint64_t rss, uint64_t limit, uint64_t interval_ms, uint64_t now)
+{
+	const struct footprint_limits limits = { .uss = limit };
+
+	return footprint_need(f, rss, &limits, interval_ms, now);
+}
+
 START_TEST(need)
 {
 	static const struct {
@@ -83,7 +91,7 @@ START_TEST(need)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct footprint f = measured(cases[i].was * MB, cases[i].uss * MB);
 
-		ck_assert_msg(footprint_need(&f, cases[i].rss * MB, cases[i].limit * MB, 1000,
+		ck_assert_msg(need_of(&f, cases[i].rss * MB, cases[i].limit * MB, 1000,
 		    T0 + cases[i].after_ms) == cases[i].want, "case %zu", i);
 	}
 }
@@ -94,10 +102,10 @@ START_TEST(need_of_unknown)
 {
 	struct footprint f = {0};
 
-	ck_assert_int_eq(footprint_need(&f, 2 * GB, 0, 1000, 5), FOOTPRINT_DUE);
+	ck_assert_int_eq(need_of(&f, 2 * GB, 0, 1000, 5), FOOTPRINT_DUE);
 	f.tried_ms = T0;
-	ck_assert_int_eq(footprint_need(&f, 50 * MB, 40 * MB, 1000, T0 + 5000), FOOTPRINT_FRESH);
-	ck_assert_int_eq(footprint_need(&f, 50 * MB, 40 * MB, 1000, T0 + 10000), FOOTPRINT_DUE);
+	ck_assert_int_eq(need_of(&f, 50 * MB, 40 * MB, 1000, T0 + 5000), FOOTPRINT_FRESH);
+	ck_assert_int_eq(need_of(&f, 50 * MB, 40 * MB, 1000, T0 + 10000), FOOTPRINT_DUE);
 }
 END_TEST
 
@@ -106,8 +114,8 @@ START_TEST(need_with_slow_samples)
 {
 	struct footprint f = measured(100 * MB, 55 * MB);
 
-	ck_assert_int_eq(footprint_need(&f, 100 * MB, 60 * MB, 60000, T0 + 9000), FOOTPRINT_FRESH);
-	ck_assert_int_eq(footprint_need(&f, 100 * MB, 60 * MB, 60000, T0 + 60000),
+	ck_assert_int_eq(need_of(&f, 100 * MB, 60 * MB, 60000, T0 + 9000), FOOTPRINT_FRESH);
+	ck_assert_int_eq(need_of(&f, 100 * MB, 60 * MB, 60000, T0 + 60000),
 	    FOOTPRINT_NEEDED);
 }
 END_TEST
@@ -121,7 +129,7 @@ set_up(void)
 {
 	governor_init(&g);
 	p = (struct gov_policy){ .concurrency = 1, .samples = 2, .min_lifetime_ms = 10000,
-		.max_draining = 4, .limit = { [GM_USS] = 100 * MB } };
+		.max_draining = 4, .limit = { [GM_USS] = { LIMIT_SIZE, 100 * MB } } };
 	governor_set_policy(&g, &p);
 	w = (struct gov_worker){ .state = WS_READY, .ready_ms = 1, .serial = 1 };
 	x = (struct gov_worker){0};
@@ -134,10 +142,10 @@ sample(struct gov_worker *of, uint64_t uss, uint64_t now)
 	const uint64_t value[GM_N] = {
 		[GM_RSS] = 500 * MB, [GM_USS] = uss, [GM_AS] = GB, [GM_FDS] = 20,
 	};
-	bool futile;
+	struct gov_verdict verdict = governor_sample(&g, &p, of, value, now);
 
-	ck_assert_int_eq(governor_sample(&g, &p, of, value, now, &futile), REASON_NONE);
-	return futile;
+	ck_assert_int_eq(verdict.kill, REASON_NONE);
+	return verdict.futile;
 }
 
 static struct gov_step
@@ -171,6 +179,7 @@ END_TEST
 
 START_TEST(never_measured)
 {
+	w.ready_ms = 19000;
 	for (uint64_t now = 20000; now < 60000; now += 1000)
 		ck_assert(!sample(&w, GOV_UNKNOWN, now));
 	ck_assert_int_eq(next(60000).what, GOV_WAIT);
@@ -184,14 +193,13 @@ END_TEST
 
 START_TEST(behind_rss_before_the_rest)
 {
-	p.limit[GM_RSS] = 400 * MB;
-	p.limit[GM_AS] = GB;
+	p.limit[GM_RSS] = limit_size(400 * MB);
+	p.limit[GM_AS] = limit_size(GB);
 	governor_set_policy(&g, &p);
 	for (int i = 0; i < GOV_FRESH_N; i++)
 		for (int m = 0; m < GM_N; m++)
 			g.meter[m].fresh[i] = 5;
 	g.meter[GM_RSS].n_fresh = g.meter[GM_AS].n_fresh = g.meter[GM_USS].n_fresh = GOV_FRESH_N;
-	w.sampled = true;
 	sample(&w, 110 * MB, 20000);
 	sample(&w, 110 * MB, 21000);
 	ck_assert_int_eq(next(21000).reason, REASON_RSS);
@@ -208,6 +216,7 @@ END_TEST
 
 START_TEST(futile_below_baseline)
 {
+	w.ready_ms = 19000;
 	ck_assert(sample(&w, 120 * MB, 20000));
 	ck_assert(!sample(&w, 120 * MB, 21000));
 	ck_assert(!sample(&w, 120 * MB, 22000));

@@ -47,16 +47,16 @@ sample(struct gov_worker *x, uint64_t rss, uint64_t now)
 	const uint64_t value[GM_N] = {
 		[GM_RSS] = rss, [GM_USS] = rss / 2, [GM_AS] = 3 * rss, [GM_FDS] = 20,
 	};
-	bool futile;
+	struct gov_verdict verdict = governor_sample(&g, &p, x, value, now);
 
-	ck_assert_int_eq(governor_sample(&g, &p, x, value, now, &futile), REASON_NONE);
-	return futile;
+	ck_assert_int_eq(verdict.kill, REASON_NONE);
+	return verdict.futile;
 }
 
 static void
 set_limit(uint64_t rss)
 {
-	p.limit[GM_RSS] = rss;
+	p.limit[GM_RSS] = limit_size(rss);
 	governor_set_policy(&g, &p);
 }
 
@@ -167,11 +167,11 @@ START_TEST(test_evil)
 {
 	const uint64_t low[GM_N] = { [GM_RSS] = 499 * MB }, high[GM_N] = { [GM_RSS] = 500 * MB };
 
-	p.evil_rss_bytes = 500 * MB;
-	ck_assert_int_eq(governor_sample(&g, &p, &w[0], low, 5, NULL), REASON_NONE);
-	ck_assert_int_eq(governor_sample(&g, &p, &w[0], high, 5, NULL), REASON_EVIL_RSS);
+	p.evil[GM_RSS] = limit_size(500 * MB);
+	ck_assert_int_eq(governor_sample(&g, &p, &w[0], low, 5).kill, REASON_NONE);
+	ck_assert_int_eq(governor_sample(&g, &p, &w[0], high, 5).kill, REASON_EVIL_RSS);
 	w[0].state = WS_STARTING;
-	ck_assert_int_eq(governor_sample(&g, &p, &w[0], high, 5, NULL), REASON_EVIL_RSS);
+	ck_assert_int_eq(governor_sample(&g, &p, &w[0], high, 5).kill, REASON_EVIL_RSS);
 }
 END_TEST
 
@@ -389,6 +389,7 @@ END_TEST
 START_TEST(test_futile_below_baseline)
 {
 	set_limit(50 * MB);
+	w[0].ready_ms = 4000;
 	ck_assert(sample(&w[0], 80 * MB, 5000));
 	ck_assert(!sample(&w[0], 80 * MB, 6000));
 	ck_assert(!sample(&w[0], 80 * MB, 7000));

@@ -1,0 +1,206 @@
+/*
+ * pool_budget.c - the memory of all workers: how much there is, what is used, and how many
+ * workers fit.
+ *
+ * With memory-limit = auto or a percentage it is the cgroup that counts, with everything else in
+ * it. A size of one's own is compared with what the workers and their molds use.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "master/pool.h"
+
+#include "model/values.h"
+#include "system/clock.h"
+
+#include <stdio.h>
+
+#define LOOK_MS      UINT64_C(1000)
+#define LOOK_NEAR_MS UINT64_C(50)
+/* As fast as a few workers together can fill memory. */
+#define BYTES_PER_MS UINT64_C(4294967)
+
+static uint64_t
+used_by_us(const struct pool *p)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < p->n_all; i++)
+		sum += p->all[i]->gov.own_bytes;
+	for (size_t i = 0; i < p->n_molds; i++)
+		sum += p->molds[i]->rss_bytes;
+	return sum;
+}
+
+static bool
+is_in_cgroup(const struct pool *p, struct limit l)
+{
+	if (!p->has_cgroup || p->cgroup.limit_bytes == 0)
+		return false;
+	return l.kind == LIMIT_AUTO || l.kind == LIMIT_PERCENT ||
+	    (l.kind == LIMIT_SIZE && l.value >= p->cgroup.limit_bytes);
+}
+
+static void
+warn_of_size(struct pool *p, struct limit l)
+{
+	char size[32], cgroup[32];
+
+	if (l.kind != LIMIT_SIZE || p->size_said)
+		return;
+	p->size_said = true;
+	value_human_size(l.value, size, sizeof size);
+	value_human_size(p->cgroup.limit_bytes, cgroup, sizeof cgroup);
+	log_warn("memory-limit = %s is not below the limit of the cgroup, %s: that one counts",
+	    size, cgroup);
+}
+
+static void
+read_budget(struct pool *p, struct gov_budget *b)
+{
+	const struct settings *s = p->gen->settings;
+	struct limit l = s->memory_limit;
+
+	*b = (struct gov_budget){0};
+	p->has_cgroup = cgroup_memory_read(&p->cgroup) >= 0;
+	b->cgroup = p->has_cgroup ? p->cgroup.limit_bytes : 0;
+	if (is_in_cgroup(p, l)) {
+		warn_of_size(p, l);
+		b->limit = l.kind == LIMIT_PERCENT ? limit_bytes(l, 0, b->cgroup) : b->cgroup;
+		b->used = p->cgroup.used_bytes;
+		b->cache = p->cgroup.active_file_bytes;
+	} else if (l.kind == LIMIT_SIZE) {
+		b->limit = l.value;
+		b->used = used_by_us(p);
+	}
+	b->high = limit_bytes(s->memory_high, 0, b->limit);
+	if (b->high == 0 || b->high > b->limit)
+		b->high = b->limit;
+}
+
+const char *
+pool_limit_text(const struct pool *p)
+{
+	static char text[32];
+
+	value_human_size(p->governor.pool.b.limit, text, sizeof text);
+	return text;
+}
+
+void
+pool_describe_budget(const struct pool *p, const struct worker *w, char *dst, size_t len)
+{
+	const struct gov_budget *b = &p->governor.pool.b;
+	char used[32], limit[32], more[32];
+
+	value_human_size(b->used, used, sizeof used);
+	value_human_size(b->limit, limit, sizeof limit);
+	value_human_size(governor_reclaimable(&p->governor, &w->gov), more, sizeof more);
+	snprintf(dst, len, "%s of %s used; it has %s more than a fresh worker after %llu requests",
+	    used, limit, more, (unsigned long long)w->requests);
+}
+
+static void
+say_by_others(struct pool *p)
+{
+	const struct gov_pool *pool = &p->governor.pool;
+	char used[32], limit[32], ours[32];
+
+	if (pool->by_others == p->over_said)
+		return;
+	p->over_said = pool->by_others;
+	if (!pool->by_others)
+		return;
+	value_human_size(pool->b.used, used, sizeof used);
+	value_human_size(pool->b.limit, limit, sizeof limit);
+	value_human_size(pool->ours, ours, sizeof ours);
+	log_warn("memory-limit: %s of %s are used, but by others than the workers, which have %s; "
+	    "replacing them would not help", used, limit, ours);
+}
+
+static void
+say_futile(const struct pool *p)
+{
+	const struct gov_pool *pool = &p->governor.pool;
+	char limit[32], each[32];
+
+	value_human_size(pool->b.limit, limit, sizeof limit);
+	value_human_size(pool->settled_value, each, sizeof each);
+	log_warn("memory-limit: %zu workers that need %s each after a while are too many for %s, and "
+	    "replacing them gains nothing; none is replaced for it any more; give them more "
+	    "memory, or have fewer of them", p->target, each, limit);
+}
+
+void
+pool_budget_changed(struct pool *p)
+{
+	p->fit = UINT64_MAX;
+	p->fit_of = 0;
+}
+
+/* Judged once for each limit and generation: what workers grow by later is a matter for
+ * recycling. */
+static void
+fit_workers(struct pool *p)
+{
+	const struct gov_pool *pool = &p->governor.pool;
+	uint64_t fit;
+	char high[32], each[32];
+
+	if (pool->b.limit == p->fit_of || pool->b.limit == 0)
+		return;
+	fit = governor_fit(&p->governor);
+	if (fit == UINT64_MAX)
+		return;
+	p->fit_of = pool->b.limit;
+	p->fit = fit;
+	if (fit < p->wanted) {
+		value_human_size(pool->b.high, high, sizeof high);
+		value_human_size(governor_fresh(&p->governor, GM_USS), each, sizeof each);
+		log_warn("workers = %zu: only %llu fresh workers of %s fit into %s (memory-high); no "
+		    "more are run", p->wanted, (unsigned long long)fit, each, high);
+	}
+	if (fit < p->target || p->target < p->wanted)
+		(void)pool_scale(p, p->wanted);
+}
+
+static uint64_t
+next_look(const struct pool *p)
+{
+	const struct gov_budget *b = &p->governor.pool.b;
+	uint64_t left;
+
+	if (b->limit == 0)
+		return LOOK_MS;
+	left = b->used < b->high ? b->high - b->used : 0;
+	return MIN_OF(LOOK_MS, MAX_OF(left / BYTES_PER_MS, LOOK_NEAR_MS));
+}
+
+static void
+look(struct pool *p, uint64_t now)
+{
+	struct gov_budget b;
+
+	read_budget(p, &b);
+	for (size_t i = 0; i < p->n_all; i++)
+		p->view[i] = &p->all[i]->gov;
+	if (governor_look(&p->governor, &p->gen->policy, &b, p->view, p->n_all, now))
+		say_futile(p);
+	say_by_others(p);
+	if (!p->stopping)
+		fit_workers(p);
+	p->next_look_ms = now + next_look(p);
+}
+
+uint64_t
+pool_look_at_budget(struct pool *p, uint64_t now)
+{
+	if (now >= p->next_look_ms)
+		look(p, now);
+	return p->next_look_ms - now;
+}
+
+void
+pool_look_now(struct pool *p)
+{
+	look(p, clock_now_ms());
+}

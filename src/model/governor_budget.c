@@ -1,0 +1,232 @@
+/*
+ * governor_budget.c - the memory of all workers: who goes when it runs out, and whether there is
+ * room for two.
+ *
+ * What workers have grown by comes back when they are replaced. What a fresh one needs does not,
+ * and what others in the cgroup use is none of theirs: neither is a reason to replace anybody.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "model/governor_private.h"
+
+uint64_t
+governor_fresh_own(const struct governor *g, bool is_rss)
+{
+	uint64_t uss = governor_fresh(g, GM_USS);
+
+	return is_rss || uss == 0 ? governor_fresh(g, GM_RSS) : uss;
+}
+
+uint64_t
+governor_reclaimable(const struct governor *g, const struct gov_worker *w)
+{
+	uint64_t fresh = governor_fresh_own(g, w->own_is_rss);
+
+	return fresh == 0 || w->own_bytes < fresh ? 0 : w->own_bytes - fresh;
+}
+
+static bool
+is_worth_it(const struct governor *g, const struct gov_worker *w)
+{
+	uint64_t least = governor_fresh_own(g, w->own_is_rss) / 100 * GOV_WORTH_PERCENT;
+
+	return governor_reclaimable(g, w) >= MAX_OF(least, GOV_WORTH_BYTES);
+}
+
+static bool
+is_ending(const struct gov_worker *w)
+{
+	return w->state == WS_DRAINING || w->state == WS_STOPPING || w->state == WS_KILLED;
+}
+
+static uint64_t
+less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* What others use, from looks at moments when what each worker has is known. A single look may be wrong by
+ * what changed between its parts, so the most of some in a row counts, and the least of these. */
+static void
+note_others(struct gov_pool *pool, uint64_t others, bool calm)
+{
+	if (!calm) {
+		pool->calm_n = 0;
+		pool->calm_most = 0;
+		return;
+	}
+	pool->calm_most = MAX_OF(pool->calm_most, others);
+	if (++pool->calm_n < GOV_CALM_N)
+		return;
+	pool->others = pool->others_known ? MIN_OF(pool->others, pool->calm_most)
+	    : pool->calm_most;
+	pool->others_known = true;
+	pool->calm_n = 0;
+	pool->calm_most = 0;
+}
+
+/* Sums up; true when what each worker has is known. */
+static bool
+add_up(struct governor *g, struct gov_worker *const *w, size_t n)
+{
+	struct gov_pool *pool = &g->pool;
+	uint64_t back = 0;
+	bool calm = n > 0;
+
+	pool->ours = 0;
+	for (size_t i = 0; i < n; i++) {
+		pool->ours += w[i]->own_bytes;
+		w[i]->seen_bytes = w[i]->own_bytes;
+		/* one that has just begun, or is just ending */
+		if (w[i]->state == WS_KILLED || w[i]->state == WS_STOPPING ||
+		    (w[i]->state == WS_STARTING && w[i]->own_bytes == 0))
+			calm = false;
+		if (is_ending(w[i]))
+			back += w[i]->own_bytes;
+		else if (w[i]->state == WS_READY && (w[i]->due != 0 || w[i]->has_successor))
+			back += governor_reclaimable(g, w[i]);
+	}
+	pool->expected = less(pool->b.used, back);
+	return calm;
+}
+
+/* Its predecessor went for the pool's sake: was that of any use? Not when it stays as large; one
+ * that grows on leaks, and replacing it again will help again. True when that makes it futile. */
+static bool
+judge_gain(struct governor *g, const struct gov_policy *p, struct gov_worker *w, uint64_t now_ms)
+{
+	struct gov_pool *pool = &g->pool;
+	uint64_t settle = MAX_OF(p->min_lifetime_ms, GOV_SETTLE_MIN_MS);
+	uint64_t was = w->pool_gain_from;
+
+	if (was == 0 || w->pool_settled || w->state != WS_READY || now_ms - w->ready_ms < settle)
+		return false;
+	w->pool_settled = true;
+	if (w->own_bytes <= was - was / 100 * GOV_POOR_PERCENT) {
+		pool->poor = 0;
+		return false;
+	}
+	if (!governor_is_flat(w->rate[GM_RSS], w->own_bytes))
+		return false;
+	pool->settled_value = w->own_bytes;
+	if (++pool->poor < GOV_POOR_N || pool->futile)
+		return false;
+	pool->futile = true;
+	return true;
+}
+
+static void
+release(struct gov_worker *const *w, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!w[i]->has_successor)
+			w[i]->due &= ~BIT(REASON_MEMORY_LIMIT);
+}
+
+static struct gov_worker *
+find_victim(const struct governor *g, struct gov_worker *const *w, size_t n)
+{
+	struct gov_worker *best = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		if (w[i]->state != WS_READY || w[i]->due != 0 || w[i]->has_successor ||
+		    !is_worth_it(g, w[i]))
+			continue;
+		if (best == NULL || governor_reclaimable(g, w[i]) > governor_reclaimable(g, best))
+			best = w[i];
+	}
+	return best;
+}
+
+bool
+governor_look(struct governor *g, const struct gov_policy *p, const struct gov_budget *b,
+    struct gov_worker *const *w, size_t n, uint64_t now_ms)
+{
+	struct gov_pool *pool = &g->pool;
+	bool futile = false, calm;
+
+	if (b->limit != pool->b.limit || b->high != pool->b.high) {
+		pool->poor = 0;
+		pool->futile = false;
+	}
+	pool->b = *b;
+	calm = add_up(g, w, n);
+	note_others(pool, less(b->used, pool->ours), calm);
+	for (size_t i = 0; i < n; i++)
+		futile = judge_gain(g, p, w[i], now_ms) || futile;
+	pool->over = b->limit != 0 && b->used >= b->high;
+	pool->by_others = pool->over && pool->others_known &&
+	    pool->ours + pool->others < b->high;
+	if (!pool->over) {
+		/* It fits again, whoever has made room. */
+		pool->futile = false;
+		pool->poor = 0;
+	}
+	if (!pool->over || pool->by_others || pool->futile) {
+		release(w, n);
+		return futile;
+	}
+	while (pool->expected >= b->high) {
+		struct gov_worker *victim = find_victim(g, w, n);
+
+		if (victim == NULL)
+			break;
+		governor_set_due(victim, REASON_MEMORY_LIMIT, now_ms);
+		pool->expected = less(pool->expected, governor_reclaimable(g, victim));
+	}
+	return futile;
+}
+
+uint64_t
+governor_fit(const struct governor *g)
+{
+	const struct gov_pool *pool = &g->pool;
+	uint64_t fresh = governor_fresh_own(g, false);
+
+	if (pool->b.limit == 0 || fresh == 0 || !pool->others_known)
+		return UINT64_MAX;
+	return MAX_OF(less(pool->b.high, less(pool->others, pool->b.cache)) / fresh, (uint64_t)1);
+}
+
+enum gov_room
+governor_room(const struct governor *g, struct gov_worker *const *w, size_t n, uint64_t now_ms,
+    struct gov_worker **ret_peer)
+{
+	const struct gov_pool *pool = &g->pool;
+	uint64_t each = governor_fresh_own(g, false) / 100 * GOV_ROOM_PERCENT, need = each;
+	struct gov_worker *peer = NULL;
+	bool breaks = g->made_room > 0, trims = false;
+
+	/* Those that boot will need as much as they lack; those that were not there at the last
+	 * look are in nobody's count yet. */
+	need += g->made_room * each;
+	for (size_t i = 0; i < n; i++)
+		if (w[i]->state == WS_STARTING || (w[i]->state == WS_READY && w[i]->seen_bytes == 0))
+			need += less(each, w[i]->seen_bytes);
+	if (pool->b.limit == 0 || less(pool->b.limit + pool->b.cache, pool->b.used) >= need)
+		return ROOM_ENOUGH;
+	for (size_t i = 0; i < n; i++) {
+		breaks = breaks || w[i]->breaks;
+		trims = trims || w[i]->trim_asked_ms != 0;
+		if (w[i]->state != WS_READY || w[i]->busy || !w[i]->can_trim ||
+		    now_ms < w[i]->trim_next_ms || g->trims_off_ms != 0)
+			continue;
+		if (peer == NULL || governor_reclaimable(g, w[i]) > governor_reclaimable(g, peer))
+			peer = w[i];
+	}
+	if (breaks)
+		return ROOM_BREAK_WAIT;
+	if (trims)
+		return ROOM_TRIM_WAIT;
+	*ret_peer = peer;
+	return peer != NULL ? ROOM_TRIM : ROOM_NONE;
+}
+
+bool
+governor_is_choked(const struct governor *g, uint64_t draining_bytes)
+{
+	const struct gov_budget *b = &g->pool.b;
+
+	return b->limit > b->high && b->used >= b->limit - (b->limit - b->high) / 5 &&
+	    draining_bytes >= GOV_WORTH_BYTES;
+}
