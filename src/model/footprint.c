@@ -66,3 +66,38 @@ footprint_need(const struct footprint *f, uint64_t rss, const struct footprint_l
 		return FOOTPRINT_DUE;
 	return FOOTPRINT_FRESH;
 }
+
+/* Three counters make RSS. */
+#define COUNTERS        UINT64_C(3)
+#define PAGES_OF_THREAD UINT64_C(64)
+#define BATCH_MIN       UINT64_C(32)
+
+static bool
+is_before(unsigned major, unsigned minor, unsigned than_major, unsigned than_minor)
+{
+	return major != than_major ? major < than_major : minor < than_minor;
+}
+
+uint64_t
+footprint_statm_error(unsigned major, unsigned minor, unsigned cpus, uint64_t page_bytes)
+{
+	uint64_t n = MAX_OF(cpus, 1u);
+
+	if (!is_before(major, minor, 6, 16))
+		return 0;
+	if (is_before(major, minor, 6, 2))
+		return PAGES_OF_THREAD * FOOTPRINT_THREADS * page_bytes;
+	return COUNTERS * n * MAX_OF(BATCH_MIN, 2 * n) * page_bytes;
+}
+
+enum footprint_side
+footprint_side(uint64_t rss, uint64_t limit, uint64_t error)
+{
+	uint64_t off = rss > limit ? rss - limit : limit - rss;
+
+	if (limit == 0)
+		return FOOTPRINT_UNDER;
+	if (off < error)
+		return FOOTPRINT_UNSURE;
+	return rss >= limit ? FOOTPRINT_OVER : FOOTPRINT_UNDER;
+}

@@ -54,4 +54,25 @@ uint64_t footprint_most_pss(const struct footprint *f, uint64_t rss);
 /* More than half of it is shared for sure. */
 bool footprint_is_mostly_shared(const struct footprint *f, uint64_t rss);
 
+/* How far /proc/PID/statm may be from the truth, either way, for one process, in bytes.
+ *
+ * Before Linux 6.2 each thread keeps up to 64 page faults to itself (TASK_RSS_EVENTS_THRESH in
+ * mm/memory.c); FOOTPRINT_THREADS of them are assumed. Then each of the three counters that RSS is
+ * the sum of (file, anonymous, shmem) became a percpu_counter, of which every CPU keeps back less
+ * than a batch of max(32, 2 * CPUs) pages (lib/percpu_counter.c): with many CPUs hundreds of MB.
+ * From 6.16 on statm sums them up and is exact (task_statm() in fs/proc/task_mmu.c). Stable series
+ * that took this over are not told apart; they are measured more often than they need to be. */
+#define FOOTPRINT_THREADS 32u
+uint64_t footprint_statm_error(unsigned major, unsigned minor, unsigned cpus, uint64_t page_bytes);
+
+/* What a size from statm says about a limit. */
+enum footprint_side {
+	FOOTPRINT_UNDER,
+	FOOTPRINT_UNSURE,		/* so near that smaps_rollup has to be asked */
+	FOOTPRINT_OVER,
+};
+
+/* limit 0: none. error: footprint_statm_error(), times the processes that rss is the sum of. */
+enum footprint_side footprint_side(uint64_t rss, uint64_t limit, uint64_t error);
+
 #endif

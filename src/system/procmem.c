@@ -12,12 +12,15 @@
 #include "system/procmem.h"
 #include "system/proctext.h"
 
+#include "model/footprint.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
 
 #define KB_MAX (UINT64_MAX / 1024)
@@ -146,6 +149,55 @@ procmem_read_rollup(struct procmem *m, struct procmem_rollup *ret)
 	if (r == -EPERM)
 		return -EACCES;
 	return r == -ESRCH && procmem_read(m, &sample) == 0 ? -ENOTSUP : r;
+}
+
+int
+procmem_read_peak(struct procmem *m, uint64_t *ret)
+{
+	struct procmem_sample sample;
+	char text[4096];
+	AUTO_CLOSE int fd = -1;
+	uint64_t kb;
+	ssize_t n;
+	int r;
+
+	fd = open_of_pid(m->pid, "status", 0);
+	/* statm sees to it that the pid was still this process when the other one was opened */
+	r = procmem_read(m, &sample);
+	if (r < 0)
+		return r;
+	if (fd < 0)
+		return fd;
+	do {
+		n = read(fd, text, sizeof(text));
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (proctext_kb(text, (size_t)n, "VmHWM:", &kb) < 0)
+		return procmem_read(m, &sample) == 0 ? -ENOTSUP : -ESRCH;
+	if (kb > KB_MAX)
+		return -EBADMSG;
+	*ret = kb * 1024;
+	return 0;
+}
+
+uint64_t
+procmem_statm_error(void)
+{
+	static uint64_t error = UINT64_MAX;
+	unsigned major = 0, minor = 0;
+	struct utsname u;
+	long cpus;
+
+	if (error != UINT64_MAX)
+		return error;
+	cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	/* one that says nothing is taken for one that is inexact */
+	if (uname(&u) < 0 || sscanf(u.release, "%3u.%5u", &major, &minor) != 2)
+		major = 6, minor = 2;
+	error = footprint_statm_error(major, minor, cpus > 0 ? (unsigned)cpus : 1,
+	    (uint64_t)sysconf(_SC_PAGESIZE));
+	return error;
 }
 
 void

@@ -40,6 +40,12 @@ int procmem_read(struct procmem *m, struct procmem_sample *ret);
  * one that may not be dumped, and this process lacks CAP_SYS_PTRACE. -ENOTSUP: the kernel has no
  * smaps_rollup. -ESRCH when the process is gone. */
 int procmem_read_rollup(struct procmem *m, struct procmem_rollup *ret);
+/* The most that the process has ever had resident (VmHWM), since its exec. That of a forked one
+ * begins with what it got from its mold, which is the mold's size at that time and not the mold's
+ * own highest. As procmem_read(); -ENOTSUP where the kernel does not tell. */
+int procmem_read_peak(struct procmem *m, uint64_t *ret);
+/* How far procmem_read() may be off on this machine, in bytes (footprint_statm_error()). */
+uint64_t procmem_statm_error(void);
 void procmem_close(struct procmem *m);
 
 /* Number of open descriptors of a process (entries of /proc/PID/fd). -EACCES when this

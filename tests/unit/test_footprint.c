@@ -51,6 +51,52 @@ need_of(const struct footprint *f, uint64_t rss, uint64_t limit, uint64_t interv
 	return footprint_need(f, rss, &limits, interval_ms, now);
 }
 
+START_TEST(statm_error)
+{
+	static const struct {
+		unsigned major, minor, cpus;
+		uint64_t page, want;
+	} cases[] = {
+		{ 4, 19, 2, 4096, 8 * MB },
+		{ 5, 10, 256, 4096, 8 * MB },
+		{ 6, 1, 2, 4096, 8 * MB },
+		{ 6, 2, 2, 4096, 768 * 1024 },
+		{ 6, 2, 0, 4096, 384 * 1024 },
+		{ 6, 6, 16, 4096, 6 * MB },
+		{ 6, 12, 64, 4096, 96 * MB },
+		{ 6, 15, 64, 65536, 1536 * MB },
+		{ 6, 16, 64, 4096, 0 },
+		{ 6, 18, 2, 4096, 0 },
+		{ 7, 0, 2, 4096, 0 },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		uint64_t e = footprint_statm_error(cases[i].major, cases[i].minor, cases[i].cpus,
+		    cases[i].page);
+
+		ck_assert_msg(e == cases[i].want, "%zu: %ju", i, (uintmax_t)e);
+	}
+}
+END_TEST
+
+START_TEST(side)
+{
+	ck_assert_int_eq(footprint_side(100 * MB, 0, 5 * MB), FOOTPRINT_UNDER);
+	/* exact: at the limit is over it */
+	ck_assert_int_eq(footprint_side(100 * MB, 100 * MB, 0), FOOTPRINT_OVER);
+	ck_assert_int_eq(footprint_side(100 * MB - 1, 100 * MB, 0), FOOTPRINT_UNDER);
+	/* within the error on both sides nobody knows */
+	ck_assert_int_eq(footprint_side(100 * MB, 100 * MB, MB), FOOTPRINT_UNSURE);
+	ck_assert_int_eq(footprint_side(101 * MB - 1, 100 * MB, MB), FOOTPRINT_UNSURE);
+	ck_assert_int_eq(footprint_side(101 * MB, 100 * MB, MB), FOOTPRINT_OVER);
+	ck_assert_int_eq(footprint_side(99 * MB + 1, 100 * MB, MB), FOOTPRINT_UNSURE);
+	ck_assert_int_eq(footprint_side(99 * MB, 100 * MB, MB), FOOTPRINT_UNDER);
+	/* an error beyond the limit, as on the largest machines */
+	ck_assert_int_eq(footprint_side(0, 100 * MB, 400 * MB), FOOTPRINT_UNSURE);
+	ck_assert_int_eq(footprint_side(600 * MB, 100 * MB, 400 * MB), FOOTPRINT_OVER);
+}
+END_TEST
+
 START_TEST(need)
 {
 	static const struct {
@@ -271,6 +317,8 @@ main(void)
 
 	tcase_add_test(pace, most);
 	tcase_add_test(pace, need);
+	tcase_add_test(pace, statm_error);
+	tcase_add_test(pace, side);
 	tcase_add_test(pace, need_of_unknown);
 	tcase_add_test(pace, need_with_slow_samples);
 	suite_add_tcase(s, pace);

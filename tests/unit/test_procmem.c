@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -103,6 +104,91 @@ START_TEST(sample_of_real_processes)
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 	ck_assert_int_eq(procmem_read(&m, &s), -ESRCH);
 	procmem_close(&m);
+}
+END_TEST
+
+START_TEST(peak_of_made_up_files)
+{
+	static const struct {
+		const char *text;
+		int want;
+		uint64_t kb;
+	} cases[] = {
+		{ "Name:\tx\nVmPeak:\t  12644 kB\nVmHWM:\t    8644 kB\nVmRSS:\t 1 kB\n", 0, 8644 },
+		{ "Name:\tx\nThreads:\t1\n", -ENOTSUP, 0 },
+		{ "", -ENOTSUP, 0 },
+		{ "VmHWM:\t    8644", -ENOTSUP, 0 },
+		{ "VmHWM:\t 18446744073709551615 kB\n", -EBADMSG, 0 },
+		{ NULL, -ESRCH, 0 },
+	};
+	struct procmem m = PROCMEM_NONE;
+	uint64_t peak = 5;
+	int r;
+
+	put("77/statm", "765 436 408 5 0 123 0\n");
+	ck_assert_int_eq(procmem_open(&m, 77), 0);
+	if (cases[_i].text)
+		put("77/status", cases[_i].text);
+	r = procmem_read_peak(&m, &peak);
+	ck_assert_int_eq(r, cases[_i].want);
+	ck_assert_uint_eq(peak, r == 0 ? cases[_i].kb * 1024 : 5);
+	/* one that is gone has none, whoever has its number */
+	put("77/statm", "0 0 0 0 0 0 0\n");
+	ck_assert_int_eq(procmem_read_peak(&m, &peak), -ESRCH);
+	procmem_close(&m);
+	ck_assert_int_lt(procmem_read_peak(&m, &peak), 0);
+}
+END_TEST
+
+/* Touches `bytes` of memory and gives them back. */
+static void
+touch(size_t bytes)
+{
+	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		_exit(2);
+	for (size_t i = 0; i < bytes; i += PAGE)
+		p[i] = 1;
+	munmap(p, bytes);
+}
+
+/* What was given back counts; what the parent had once does not. */
+START_TEST(peak_of_real_processes)
+{
+	struct procmem m = PROCMEM_NONE;
+	uint64_t own, of_child;
+	int pipes[2];
+	pid_t pid;
+	char c;
+
+	procmem_root = "/proc";
+	touch(64 << 20);
+	ck_assert_int_eq(procmem_open(&m, getpid()), 0);
+	ck_assert_int_eq(procmem_read_peak(&m, &own), 0);
+	procmem_close(&m);
+	ck_assert_uint_ge(own, 64 << 20);
+	ck_assert_int_eq(pipe(pipes), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		touch(16 << 20);
+		if (write(pipes[1], "x", 1) != 1)
+			_exit(1);
+		pause();
+	}
+	ck_assert_int_eq(read(pipes[0], &c, 1), 1);
+	ck_assert_int_eq(procmem_open(&m, pid), 0);
+	ck_assert_int_eq(procmem_read_peak(&m, &of_child), 0);
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert_uint_ge(of_child, 16 << 20);
+	ck_assert_uint_lt(of_child, 48 << 20);
+	ck_assert_int_eq(procmem_read_peak(&m, &own), -ESRCH);
+	procmem_close(&m);
+	close(pipes[0]);
+	close(pipes[1]);
+	ck_assert_uint_le(procmem_statm_error(), UINT64_C(4) << 30);
 }
 END_TEST
 
@@ -324,6 +410,8 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, sample_of_made_up_files, 0, 10);
 	tcase_add_test(tc, sample_of_real_processes);
+	tcase_add_loop_test(tc, peak_of_made_up_files, 0, 6);
+	tcase_add_test(tc, peak_of_real_processes);
 	tcase_add_test(tc, count_descriptors);
 	tcase_add_test(tc, stat_texts);
 	tcase_add_test(tc, groups_of_made_up_processes);
