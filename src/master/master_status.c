@@ -60,6 +60,7 @@ fill_worker(const struct pool *p, const struct worker *w, uint64_t now, struct s
 		.pss_bytes = w->footprint.pss,
 		.swap_bytes = w->footprint.swap,
 		.as_bytes = alive ? w->own.as_bytes + w->group.as_bytes : 0,
+		.peak_rss_bytes = alive ? w->peak_bytes : 0,
 		.fds = alive ? w->fds : 0,
 		.fds_unavailable = w->fds_unavailable,
 		.age_ms = alive ? since(now, w->spawned_ms) : 0,
@@ -230,6 +231,7 @@ fill(struct master *m, struct status *s, struct status_worker *workers, const ch
 	}
 	qsort(workers, p->n_all, sizeof *workers, compare_workers);
 	fill_preload(p, now, &s->preload);
+	pool_cgroup_status(&p->cgroup, now, &s->cgroup);
 	fill_governor(p, now, &s->governor);
 }
 

@@ -11,9 +11,9 @@
 
 #include "base/base.h"
 #include "master/generation.h"
+#include "master/pool_cgroup.h"
 #include "master/worker.h"
 #include "model/governor.h"
-#include "system/cgroup_memory.h"
 
 #include <ev.h>
 
@@ -88,8 +88,7 @@ struct pool {
 	uint64_t measured_us;		/* spent on that in this tick */
 	bool left_out;			/* somebody, for want of time */
 	uint64_t next_check_ms;		/* of the listening sockets */
-	struct cgroup_memory cgroup;	/* at the last look */
-	bool has_cgroup;
+	struct pool_cgroup cgroup;
 	uint64_t next_look_ms;		/* at the memory of all */
 	bool over_said;			/* that it is above memory-high for what others use */
 	bool size_said;			/* that memory-limit is above the cgroup's */

@@ -14,7 +14,6 @@
 
 #include <stdio.h>
 
-#define LOOK_MS      UINT64_C(1000)
 #define LOOK_NEAR_MS UINT64_C(50)
 /* As fast as a few workers together can fill memory. */
 #define BYTES_PER_MS UINT64_C(4294967)
@@ -34,10 +33,10 @@ used_by_us(const struct pool *p)
 static bool
 is_in_cgroup(const struct pool *p, struct limit l)
 {
-	if (!p->has_cgroup || p->cgroup.limit_bytes == 0)
+	if (!p->cgroup.known || p->cgroup.memory.limit_bytes == 0)
 		return false;
 	return l.kind == LIMIT_AUTO || l.kind == LIMIT_PERCENT ||
-	    (l.kind == LIMIT_SIZE && l.value >= p->cgroup.limit_bytes);
+	    (l.kind == LIMIT_SIZE && l.value >= p->cgroup.memory.limit_bytes);
 }
 
 static void
@@ -49,25 +48,25 @@ warn_of_size(struct pool *p, struct limit l)
 		return;
 	p->size_said = true;
 	value_human_size(l.value, size, sizeof size);
-	value_human_size(p->cgroup.limit_bytes, cgroup, sizeof cgroup);
+	value_human_size(p->cgroup.memory.limit_bytes, cgroup, sizeof cgroup);
 	log_warn("memory-limit = %s is not below the limit of the cgroup, %s: that one counts",
 	    size, cgroup);
 }
 
 static void
-read_budget(struct pool *p, struct gov_budget *b)
+read_budget(struct pool *p, struct gov_budget *b, uint64_t now)
 {
 	const struct settings *s = p->gen->settings;
 	struct limit l = s->memory_limit;
 
 	*b = (struct gov_budget){0};
-	p->has_cgroup = cgroup_memory_read(&p->cgroup) >= 0;
-	b->cgroup = p->has_cgroup ? p->cgroup.limit_bytes : 0;
+	pool_cgroup_read(&p->cgroup, now);
+	b->cgroup = p->cgroup.known ? p->cgroup.memory.limit_bytes : 0;
 	if (is_in_cgroup(p, l)) {
 		warn_of_size(p, l);
 		b->limit = l.kind == LIMIT_PERCENT ? limit_bytes(l, 0, b->cgroup) : b->cgroup;
-		b->used = p->cgroup.used_bytes;
-		b->cache = p->cgroup.active_file_bytes;
+		b->used = p->cgroup.memory.used_bytes;
+		b->cache = p->cgroup.memory.active_file_bytes;
 	} else if (l.kind == LIMIT_SIZE) {
 		b->limit = l.value;
 		b->used = used_by_us(p);
@@ -167,12 +166,12 @@ static uint64_t
 next_look(const struct pool *p)
 {
 	const struct gov_budget *b = &p->governor.pool.b;
-	uint64_t left;
+	uint64_t usual = p->gen->settings->memory_interval_ms, left;
 
 	if (b->limit == 0)
-		return LOOK_MS;
+		return usual;
 	left = b->used < b->high ? b->high - b->used : 0;
-	return MIN_OF(LOOK_MS, MAX_OF(left / BYTES_PER_MS, LOOK_NEAR_MS));
+	return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, LOOK_NEAR_MS));
 }
 
 static void
@@ -180,7 +179,7 @@ look(struct pool *p, uint64_t now)
 {
 	struct gov_budget b;
 
-	read_budget(p, &b);
+	read_budget(p, &b, now);
 	for (size_t i = 0; i < p->n_all; i++)
 		p->view[i] = &p->all[i]->gov;
 	if (governor_look(&p->governor, &p->gen->policy, &b, p->view, p->n_all, now))

@@ -96,10 +96,14 @@ log_end(const struct worker *w, const char *how, const char *words, const char *
 {
 	struct log_about about = worker_about(w);
 	bool is_failure = !reason_is_planned(w->reason);
-	char age[32];
+	char age[96], peak[32];
 
 	about.event = "exit";
 	value_human_time(w->ended_ms - w->spawned_ms, age, sizeof age);
+	if (w->peak_bytes > 0) {
+		value_human_size(w->peak_bytes, peak, sizeof peak);
+		(void)snprintf(age + strlen(age), sizeof age - strlen(age), ", peak RSS %s", peak);
+	}
 	if (w->gov.ready_ms == 0 && is_failure)
 		log_write(LOG_LEVEL_ERROR, &about, "ended before it was ready: %s after %s%s%.*s%s",
 		    how, age, words[0] != '\0' ? ": " : "", (int)strcspn(words, "\n"), words,

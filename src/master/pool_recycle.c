@@ -128,6 +128,7 @@ pool_drain(struct pool *p, struct worker *w, enum reason reason)
 	w->holds = !w->gov.breaks && pool_must_hold(p, w);
 	w->gov.is_surplus = w->holds || reason == REASON_SCALE;
 	worker_handle(w, WE_DRAIN, reason);
+	worker_note_peak(w, 0, clock_now_ms());
 	if (w->holds)
 		pool_hold_start(p);
 }

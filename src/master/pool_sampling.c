@@ -36,6 +36,7 @@ void
 pool_sampling_start(struct pool *p)
 {
 	ev_set_cb(&p->sampling, on_sampling);
+	pool_cgroup_read(&p->cgroup, clock_now_ms());
 	arm(p, p->gen->settings->memory_interval_ms);
 }
 
@@ -183,6 +184,7 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 	if (walked || policy->limit[GM_FDS].kind != LIMIT_OFF)
 		count_fds(w);
 	value[GM_RSS] = s.rss_bytes + w->group.rss_bytes;
+	worker_note_peak(w, value[GM_RSS], now);
 	measured = pool_measure(p, w, value[GM_RSS], now);
 	value[GM_USS] = measured ? w->footprint.uss : GOV_UNKNOWN;
 	value[GM_PSS] = measured ? w->footprint.pss : GOV_UNKNOWN;

@@ -118,6 +118,9 @@ struct worker {
 	struct procmem_sample group;	/* its descendants */
 	unsigned members;		/* how many these are */
 	struct footprint footprint;	/* of all of them */
+	uint64_t peak_bytes;		/* the most that was resident, with descendants; 0: not read */
+	uint64_t peak_read_ms;		/* when the kernel was asked for it, 0: never */
+	enum worker_state peak_state;	/* and the state it was in */
 	const char *uss_unavailable;	/* why it cannot be measured, NULL: it can */
 	uint64_t fds;
 	bool fds_unavailable;
@@ -154,6 +157,9 @@ void worker_reopen_log(struct worker *w);
 
 /* Its responses close their connections from now on; it accepts as before. */
 void worker_announce_close(struct worker *w);
+/* It has `rss` bytes with its descendants now; the kernel's word for its peak is asked for now and
+ * then, and whenever its state has changed: soon there will be nobody to ask. */
+void worker_note_peak(struct worker *w, uint64_t rss, uint64_t now_ms);
 /* It has held the door long enough: it stops accepting, and finishes. */
 void worker_release(struct worker *w);
 

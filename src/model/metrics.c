@@ -28,6 +28,9 @@ struct slot_sum {
 	uint64_t rss_bytes;
 	uint64_t uss_bytes;
 	uint64_t pss_bytes;
+	uint64_t swap_bytes;
+	uint64_t as_bytes;
+	bool swap_known;
 	uint64_t in_flight;
 	double oldest_request_s;
 };
@@ -193,6 +196,32 @@ put_memory(const struct writer *w, const json_t *m)
 			put_gauge(w, sums[i].name, sums[i].help, view_count(m, sums[i].key));
 }
 
+static void
+put_cgroup(const struct writer *w, const json_t *c)
+{
+	static const struct {
+		const char *key, *name, *help;
+	} sizes[] = {
+		{ "limit_bytes", "cgroup_memory_limit_bytes",
+		  "The lowest limit of the control group and its ancestors." },
+		{ "used_bytes", "cgroup_memory_used_bytes",
+		  "Memory of the group with this limit, without cache that is dropped first." },
+		{ "current_bytes", "cgroup_memory_current_bytes",
+		  "Memory of this group, as the kernel compares it with the limit." },
+		{ "anon_bytes", "cgroup_memory_anon_bytes", "Of it, heaps and stacks." },
+		{ "file_bytes", "cgroup_memory_file_bytes", "Of it, page cache and tmpfs." },
+		{ "sock_bytes", "cgroup_memory_sock_bytes",
+		  "Buffers of sockets; cgroup v1 counts them beside the others." },
+		{ "kernel_bytes", "cgroup_memory_kernel_bytes", "Of it, memory of the kernel." },
+		{ "other_bytes", "cgroup_memory_other_bytes", "Of it, none of these." },
+		{ "swap_bytes", "cgroup_memory_swap_bytes", "Memory that was swapped out." },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+		if (json_is_integer(json_object_get(c, sizes[i].key)))
+			put_gauge(w, sizes[i].name, sizes[i].help, view_count(c, sizes[i].key));
+}
+
 /* Sockets of all workers have no label slot. */
 static void
 put_socket(const struct writer *w, const char *name, const struct view_socket *s, uint64_t value)
@@ -242,13 +271,16 @@ sum_slots(const struct status_view *v, struct slot_sum *sums)
 		s->rss_bytes += w->rss_bytes;
 		s->uss_bytes += w->uss_bytes;
 		s->pss_bytes += w->pss_bytes;
+		s->swap_bytes += w->swap_bytes;
+		s->swap_known = s->swap_known || w->swap_known;
+		s->as_bytes += w->as_bytes;
 		s->in_flight += w->in_flight;
 		s->oldest_request_s = MAX_OF(s->oldest_request_s, w->oldest_request_s);
 	}
 	return n;
 }
 
-enum slot_value { SV_RSS, SV_USS, SV_PSS, SV_IN_FLIGHT, SV_OLDEST, SV_REQUESTS,
+enum slot_value { SV_RSS, SV_USS, SV_PSS, SV_SWAP, SV_AS, SV_PEAK, SV_IN_FLIGHT, SV_OLDEST, SV_REQUESTS,
 	SV_MAX_REQUESTS, SV_AGE, SV_GENERATION, SV_FDS, SV_N };
 
 static const struct {
@@ -257,6 +289,10 @@ static const struct {
 	[SV_RSS] = { "worker_rss_bytes", "Resident memory of the slot's processes." },
 	[SV_USS] = { "worker_uss_bytes", "Memory that only the slot's processes use." },
 	[SV_PSS] = { "worker_pss_bytes", "The same with their share of what others use as well." },
+	[SV_SWAP] = { "worker_swap_bytes", "Memory of the slot's processes that was swapped out." },
+	[SV_AS] = { "worker_as_bytes", "Address space of the slot's processes." },
+	[SV_PEAK] = { "worker_peak_rss_bytes",
+	    "The most that the worker which serves now has had resident." },
 	[SV_IN_FLIGHT] = { "worker_in_flight", "Requests that the slot works on." },
 	[SV_OLDEST] = { "worker_oldest_request_seconds", "Age of the oldest one of them." },
 	[SV_REQUESTS] = { "worker_requests", "Requests completed by the worker that serves now." },
@@ -282,6 +318,15 @@ slot_value(const struct slot_sum *s, enum slot_value which, double *ret)
 	case SV_PSS:
 		*ret = (double)s->pss_bytes;
 		return s->pss_bytes > 0;
+	case SV_SWAP:
+		*ret = (double)s->swap_bytes;
+		return s->swap_known;
+	case SV_AS:
+		*ret = (double)s->as_bytes;
+		return s->as_bytes > 0;
+	case SV_PEAK:
+		*ret = (double)w->peak_rss_bytes;
+		return w->peak_rss_bytes > 0;
 	case SV_IN_FLIGHT:
 		*ret = (double)s->in_flight;
 		return true;
@@ -349,6 +394,7 @@ status_print_metrics(const json_t *status, enum metrics_format format, struct bu
 	put_reload(&w, v.last_reload);
 	put_governor(&w, v.governor);
 	put_memory(&w, v.memory);
+	put_cgroup(&w, json_object_get(v.memory, "cgroup"));
 	put_sockets(&w, &v);
 	r = put_slots(&w, &v);
 	if (format == METRICS_OPENMETRICS)

@@ -10,6 +10,7 @@
 #include "model/status.h"
 
 #include "base/buf.h"
+#include "model/status_cgroup.h"
 #include "model/text.h"
 #include "model/values.h"
 
@@ -86,6 +87,7 @@ worker_to_json(const struct status_worker *w)
 	put(o, "pss_bytes", w->footprint_known ? count(w->pss_bytes) : json_null(), &ok);
 	put(o, "swap_bytes", w->footprint_known ? count(w->swap_bytes) : json_null(), &ok);
 	put(o, "as_bytes", count_or_null(w->as_bytes), &ok);
+	put(o, "peak_rss_bytes", count_or_null(w->peak_rss_bytes), &ok);
 	put(o, "fds", w->fds_unavailable ? json_null() : count_or_null(w->fds), &ok);
 	put(o, "age_seconds", has_process ? seconds(w->age_ms) : json_null(), &ok);
 	put(o, "ready_seconds", seconds_or_null(w->ready_ms), &ok);
@@ -201,6 +203,7 @@ memory_to_json(const struct status *s)
 	put(o, "shared_bytes", known ? count(pss > uss ? pss - uss : 0) : json_null(), &ok);
 	put(o, "swap_bytes", known ? count(swap) : json_null(), &ok);
 	put(o, "unavailable", text_to_json(s->uss_unavailable), &ok);
+	put(o, "cgroup", status_cgroup_to_json(&s->cgroup), &ok);
 	return finished(o, ok);
 }
 

@@ -33,6 +33,7 @@ struct status_worker {
 	uint64_t pss_bytes;		/* the same with its share of what others map as well */
 	uint64_t swap_bytes;
 	uint64_t as_bytes;
+	uint64_t peak_rss_bytes;	/* the most it has had, 0: not read yet */
 	uint64_t fds;
 	bool fds_unavailable;
 	uint64_t age_ms;		/* since spawn */
@@ -75,6 +76,29 @@ struct status_socket {
 	bool known;
 	unsigned queue;			/* connections that wait to be accepted */
 	unsigned backlog;		/* as many may */
+};
+
+/* The memory of our control group, or of the ancestor whose limit is the lowest. */
+struct status_cgroup {
+	bool known;			/* we are in one */
+	const char *dir;
+	const char *limit_file;		/* NULL: no limit */
+	uint64_t limit_bytes;
+	uint64_t used_bytes;
+	uint64_t current_bytes;
+	bool split_known;		/* the next four, and sock_bytes with the one after */
+	uint64_t anon_bytes;
+	uint64_t file_bytes;
+	uint64_t kernel_bytes;
+	uint64_t other_bytes;
+	bool sock_known;
+	uint64_t sock_bytes;
+	uint64_t swap_bytes;
+	const char *rise;		/* which part rose, as memrise_name(); NULL: none */
+	const char *rise_text;
+	uint64_t rise_from_bytes;
+	uint64_t rise_bytes;
+	uint64_t rise_ms;		/* since it had rise_from_bytes */
 };
 
 struct status_reload {
@@ -123,6 +147,7 @@ struct status {
 	const struct status_mold *molds;
 	size_t n_molds;
 	struct status_preload preload;
+	struct status_cgroup cgroup;
 	const char *uss_unavailable;	/* why it is not known of some, NULL: it can be */
 	uint64_t recycles[REASON_N];
 	uint64_t crashes;

@@ -24,6 +24,10 @@ struct view_worker {
 	uint64_t rss_bytes;
 	uint64_t uss_bytes;
 	uint64_t pss_bytes;
+	uint64_t as_bytes;
+	uint64_t peak_rss_bytes;
+	uint64_t swap_bytes;
+	bool swap_known;
 	uint64_t fds;
 	double age_s;
 	double oldest_request_s;
