@@ -133,7 +133,7 @@ pressure_open(struct pressure *p)
 int
 pressure_take(struct pressure *p)
 {
-	struct proctext_pressure now;
+	struct proctext_pressure now = {0};
 	struct epoll_event ev = {0};
 	int n, r;
 	bool grew;

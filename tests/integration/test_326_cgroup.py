@@ -68,7 +68,6 @@ class Cgroup(harness.Case):
         self.assertIsNone(after["rise"])
         line = re.search(r"^cgroup: (\S+) of 300.0M \((\d+) %\); heaps .*kernel ",
                          p.ctl("status")[1], re.M)
-                         re.M)
         self.assertIsNotNone(line)
         self.assertAlmostEqual(int(line.group(2)), after["used_bytes"] * 100 // (300 * MIB),
                                delta=3)
