@@ -88,6 +88,49 @@ compare_workers(const void *a, const void *b)
 }
 
 static void
+fill_futile(const struct pool *p, struct status_governor *g)
+{
+	const struct governor *gov = &p->governor;
+	const struct gov_policy *policy = &p->gen->policy;
+
+	for (unsigned m = 0; m < GM_N; m++) {
+		struct status_futile f = {
+			.key = reason_name(gov_metric_reason(m)),
+			.limit_bytes = governor_limit(gov, policy, m),
+			.fresh_bytes = MAX_OF(governor_fresh(gov, m), gov->meter[m].settled_value),
+			.suggest_bytes = governor_suggest(gov, m),
+		};
+
+		if (gov->meter[m].futile && g->n_futile < STATUS_FUTILE_MAX)
+			g->futile[g->n_futile++] = f;
+		f.key = reason_name(gov_metric_evil(m));
+		f.limit_bytes = governor_evil(gov, policy, m);
+		f.fresh_bytes = governor_fresh(gov, m);
+		if (gov->meter[m].evil_futile && g->n_futile < STATUS_FUTILE_MAX)
+			g->futile[g->n_futile++] = f;
+	}
+}
+
+static void
+fill_budget(const struct pool *p, uint64_t now, struct status_budget *b)
+{
+	const struct gov_pool *g = &p->governor.pool;
+
+	*b = (struct status_budget){
+		.limit_bytes = g->b.limit,
+		.high_bytes = g->b.high,
+		.used_bytes = g->b.used,
+		.workers_bytes = g->ours,
+		.others_known = g->others_known,
+		.others_bytes = g->others,
+		.by_others = g->by_others,
+		.futile = g->futile,
+		.fit = p->fit == UINT64_MAX ? 0 : p->fit,
+		.pressure = pool_is_pressed(p, now),
+	};
+}
+
+static void
 fill_governor(const struct pool *p, uint64_t now, struct status_governor *g)
 {
 	const struct governor *gov = &p->governor;
@@ -106,16 +149,7 @@ fill_governor(const struct pool *p, uint64_t now, struct status_governor *g)
 	for (size_t i = 0; i < p->n_all; i++)
 		g->starting += p->all[i]->gov.is_successor &&
 		    worker_state(p->all[i]) == WS_STARTING;
-	for (unsigned m = 0; m < GM_N; m++) {
-		if (!gov->meter[m].futile)
-			continue;
-		g->futile.key = reason_name(gov_metric_reason(m));
-		g->futile.limit_bytes = governor_limit(gov, &p->gen->policy, m);
-		g->futile.fresh_bytes = MAX_OF(governor_fresh(gov, m),
-		    gov->meter[m].settled_value);
-		g->futile.suggest_bytes = governor_suggest(gov, m);
-		break;
-	}
+	fill_futile(p, g);
 }
 
 static size_t
@@ -232,6 +266,7 @@ fill(struct master *m, struct status *s, struct status_worker *workers, const ch
 	qsort(workers, p->n_all, sizeof *workers, compare_workers);
 	fill_preload(p, now, &s->preload);
 	pool_cgroup_status(&p->cgroup, now, &s->cgroup);
+	fill_budget(p, now, &s->budget);
 	fill_governor(p, now, &s->governor);
 }
 

@@ -54,6 +54,8 @@ pool_init(struct pool *p, struct ev_loop *loop, const struct pool_ops *ops, void
 	ev_init(&p->sampling, NULL);
 	ev_init(&p->holding, NULL);
 	ev_init(&p->steering, NULL);
+	ev_init(&p->pressing, NULL);
+	p->pressure = PRESSURE_NONE;
 	ev_init(&p->mold_retry, NULL);
 	governor_init(&p->governor);
 	governor_set_policy(&p->governor, &gen->policy);
@@ -71,6 +73,7 @@ pool_fini(struct pool *p)
 {
 	ev_timer_stop(p->loop, &p->round);
 	pool_sampling_stop(p);
+	pool_pressure_stop(p);
 	ev_timer_stop(p->loop, &p->holding);
 	ev_timer_stop(p->loop, &p->steering);
 	ev_timer_stop(p->loop, &p->mold_retry);

@@ -14,6 +14,7 @@
 #include "master/pool_cgroup.h"
 #include "master/worker.h"
 #include "model/governor.h"
+#include "system/pressure.h"
 
 #include <ev.h>
 
@@ -89,6 +90,10 @@ struct pool {
 	bool left_out;			/* somebody, for want of time */
 	uint64_t next_check_ms;		/* of the listening sockets */
 	struct pool_cgroup cgroup;
+	struct pressure pressure;
+	ev_io pressing;
+	uint64_t pressed_ms;		/* processes waited for memory, at this time last; 0: never */
+	uint64_t pressure_retry_ms;
 	uint64_t next_look_ms;		/* at the memory of all */
 	bool over_said;			/* that it is above memory-high for what others use */
 	bool size_said;			/* that memory-limit is above the cgroup's */
@@ -160,6 +165,8 @@ void pool_drain(struct pool *p, struct worker *w, enum reason reason);
 enum reason pool_drain_reason(const struct worker *w);
 void pool_sampling_start(struct pool *p);
 void pool_sampling_stop(struct pool *p);
+/* Everybody, now. */
+void pool_sample_all(struct pool *p);
 /* What a fresh worker uses is read before the first request makes it grow. */
 void pool_sample_now(struct pool *p, struct worker *w);
 /* w may be nearer to a limit than when it was sampled last. */
@@ -171,6 +178,8 @@ void pool_memory_tick(struct pool *p);
 /* Measures the private memory of w, which has `rss` bytes now, when that is due and there is
  * time for it. True when w->footprint is of this moment. */
 bool pool_measure(struct pool *p, struct worker *w, uint64_t rss, uint64_t now);
+/* rss, or where that may be wrong and a limit depends on it what smaps_rollup says instead. */
+uint64_t pool_confirm_rss(struct pool *p, struct worker *w, uint64_t rss, uint64_t now);
 /* The molds, likewise. */
 void pool_measure_molds(struct pool *p, uint64_t now);
 /* Says once in a generation when reload-on-rss would replace w for memory that is shared. */
@@ -189,6 +198,13 @@ void pool_describe_budget(const struct pool *p, const struct worker *w, char *ds
 const char *pool_limit_text(const struct pool *p);
 /* Says which limits of w's generation cannot help, and what would. */
 void pool_say_futile(const struct pool *p, const struct worker *w);
+
+/* pool_pressure.c */
+/* At each look at the memory. */
+void pool_pressure_tick(struct pool *p, uint64_t now);
+void pool_pressure_stop(struct pool *p);
+/* Processes have waited for memory within the last seconds. */
+bool pool_is_pressed(const struct pool *p, uint64_t now);
 
 /* pool_sockets.c */
 /* Which lane of l w accepts from. */

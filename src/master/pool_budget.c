@@ -179,6 +179,7 @@ look(struct pool *p, uint64_t now)
 {
 	struct gov_budget b;
 
+	pool_pressure_tick(p, now);
 	read_budget(p, &b, now);
 	for (size_t i = 0; i < p->n_all; i++)
 		p->view[i] = &p->all[i]->gov;

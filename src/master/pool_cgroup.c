@@ -17,7 +17,6 @@ static void
 judge(struct pool_cgroup *c, uint64_t now_ms)
 {
 	const struct cgroup_memory *m = &c->memory;
-	const char *dir = cgroup_memory_dir();
 	struct memrise_sample s = {
 		.limit = m->limit_bytes,
 		.used = m->used_bytes,
@@ -30,10 +29,6 @@ judge(struct pool_cgroup *c, uint64_t now_ms)
 		},
 	};
 
-	if (dir != NULL && strcmp(dir, c->dir) != 0) {
-		(void)snprintf(c->dir, sizeof(c->dir), "%s", dir);
-		memrise_reset(&c->rise);
-	}
 	if (!m->split_known)
 		return;
 	if (memrise_feed(&c->rise, &s, now_ms))
@@ -43,7 +38,14 @@ judge(struct pool_cgroup *c, uint64_t now_ms)
 void
 pool_cgroup_read(struct pool_cgroup *c, uint64_t now_ms)
 {
+	const char *dir;
+
 	c->known = cgroup_memory_read(&c->memory) == 0;
+	dir = cgroup_memory_dir();
+	if (dir != NULL && strcmp(dir, c->dir) != 0) {
+		(void)snprintf(c->dir, sizeof(c->dir), "%s", dir);
+		memrise_reset(&c->rise);
+	}
 	if (c->judged_ms != 0 && now_ms - c->judged_ms < JUDGE_MS)
 		return;
 	c->judged_ms = now_ms;

@@ -119,7 +119,7 @@ pool_measure(struct pool *p, struct worker *w, uint64_t rss, uint64_t now)
 	bool done;
 
 	/* What it maps now it may give up with an exec. */
-	if (worker_state(w) == WS_STARTING)
+	if (worker_state(w) == WS_STARTING || (rss > FOOTPRINT_LARGE && pool_is_pressed(p, now)))
 		return false;
 	switch (footprint_need(&w->footprint, rss, &limits,
 	    w->gen->settings->memory_interval_ms, now)) {
@@ -137,6 +137,38 @@ pool_measure(struct pool *p, struct worker *w, uint64_t rss, uint64_t now)
 	done = measure(w, rss, now);
 	p->measured_us += clock_now_us() - begun;
 	return done;
+}
+
+/* Whether rss alone does not tell on which side of the limits it is. */
+static bool
+is_unsure(const struct pool *p, const struct worker *w, uint64_t rss)
+{
+	uint64_t error = procmem_statm_error() * (w->members + 1);
+	const struct gov_policy *policy = &w->gen->policy;
+
+	return error != 0 && (footprint_side(rss, governor_limit(&p->governor, policy, GM_RSS),
+	    error) == FOOTPRINT_UNSURE || footprint_side(rss, governor_evil(&p->governor, policy,
+	    GM_RSS), error) == FOOTPRINT_UNSURE);
+}
+
+uint64_t
+pool_confirm_rss(struct pool *p, struct worker *w, uint64_t rss, uint64_t now)
+{
+	struct procmem_rollup sum, group = {0};
+	uint64_t begun;
+
+	/* Where memory is scarce a walk over a large worker makes it scarcer. */
+	if (worker_state(w) == WS_STARTING || !is_unsure(p, w, rss) ||
+	    (rss > FOOTPRINT_LARGE && pool_is_pressed(p, now)) || !has_time(p, w, TICK_US))
+		return rss;
+	begun = clock_now_us();
+	if (procmem_read_rollup(&w->mem, &sum) >= 0) {
+		if (w->members > 0)
+			(void)procmem_group_rollup(w->pid, &group);
+		rss = sum.rss_bytes + group.rss_bytes;
+	}
+	p->measured_us += clock_now_us() - begun;
+	return rss;
 }
 
 void

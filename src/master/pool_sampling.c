@@ -183,7 +183,7 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 	w->own = s;
 	if (walked || policy->limit[GM_FDS].kind != LIMIT_OFF)
 		count_fds(w);
-	value[GM_RSS] = s.rss_bytes + w->group.rss_bytes;
+	value[GM_RSS] = pool_confirm_rss(p, w, s.rss_bytes + w->group.rss_bytes, now);
 	worker_note_peak(w, value[GM_RSS], now);
 	measured = pool_measure(p, w, value[GM_RSS], now);
 	value[GM_USS] = measured ? w->footprint.uss : GOV_UNKNOWN;
@@ -230,6 +230,15 @@ pool_sample_now(struct pool *p, struct worker *w)
 {
 	pool_memory_tick(p);
 	sample(p, w, false, clock_now_ms());
+}
+
+void
+pool_sample_all(struct pool *p)
+{
+	for (size_t i = 0; i < p->n_all; i++)
+		p->all[i]->next_sample_ms = 0;
+	p->next_look_ms = 0;
+	arm(p, 0);
 }
 
 static void

@@ -204,6 +204,9 @@ memory_to_json(const struct status *s)
 	put(o, "swap_bytes", known ? count(swap) : json_null(), &ok);
 	put(o, "unavailable", text_to_json(s->uss_unavailable), &ok);
 	put(o, "cgroup", status_cgroup_to_json(&s->cgroup), &ok);
+	put(o, "budget", status_budget_to_json(&s->budget), &ok);
+	put(o, "trims", status_trims_to_json(&s->trims), &ok);
+	put(o, "pressure", json_boolean(s->budget.pressure), &ok);
 	return finished(o, ok);
 }
 
@@ -295,26 +298,19 @@ reload_to_json(const struct status_reload *r)
 	return finished(o, ok);
 }
 
+/* The first one under the name that it had when there could be but one. */
 static json_t *
-futile_to_json(const struct status_governor *g)
+futile_to_json(const json_t *list)
 {
-	json_t *o;
-	bool ok = true;
+	json_t *first = json_array_get(list, 0);
 
-	if (g->futile.key == NULL)
-		return json_null();
-	o = json_object();
-	put(o, "key", json_string(g->futile.key), &ok);
-	put(o, "limit_bytes", count(g->futile.limit_bytes), &ok);
-	put(o, "fresh_bytes", count(g->futile.fresh_bytes), &ok);
-	put(o, "suggest_bytes", count(g->futile.suggest_bytes), &ok);
-	return finished(o, ok);
+	return first != NULL ? json_incref(first) : json_null();
 }
 
 static json_t *
 governor_to_json(const struct status_governor *g)
 {
-	json_t *o = json_object();
+	json_t *o = json_object(), *futile = status_futile_to_json(g->futile, g->n_futile);
 	bool ok = true;
 
 	put(o, "starting", json_integer(g->starting), &ok);
@@ -326,7 +322,8 @@ governor_to_json(const struct status_governor *g)
 	put(o, "dry_run", json_boolean(g->dry_run), &ok);
 	put(o, "dry_run_would", count(g->dry_run_would), &ok);
 	put(o, "fresh_rss_bytes", count_or_null(g->fresh_rss_bytes), &ok);
-	put(o, "futile", futile_to_json(g), &ok);
+	put(o, "futile", futile_to_json(futile), &ok);
+	put(o, "futile_limits", futile, &ok);
 	return finished(o, ok);
 }
 

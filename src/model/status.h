@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "model/lifecycle.h"
+#include "model/status_budget.h"
 
 #include <jansson.h>
 
@@ -111,6 +112,8 @@ struct status_reload {
 	const char *error;		/* NULL when ok */
 };
 
+#define STATUS_FUTILE_MAX 10
+
 struct status_governor {
 	unsigned starting;		/* successors that boot now */
 	unsigned queued;		/* workers waiting for their replacement */
@@ -120,12 +123,8 @@ struct status_governor {
 	bool dry_run;
 	uint64_t dry_run_would;		/* recycles that dry run held back */
 	const char *waiting;		/* why the queue waits, NULL: it does not */
-	struct {			/* futile limits */
-		const char *key;	/* NULL: not futile */
-		uint64_t limit_bytes;
-		uint64_t fresh_bytes;	/* median of fresh workers */
-		uint64_t suggest_bytes;
-	} futile;
+	struct status_futile futile[STATUS_FUTILE_MAX];
+	size_t n_futile;
 	uint64_t fresh_rss_bytes;
 };
 
@@ -148,6 +147,8 @@ struct status {
 	size_t n_molds;
 	struct status_preload preload;
 	struct status_cgroup cgroup;
+	struct status_budget budget;
+	struct status_trims trims;
 	const char *uss_unavailable;	/* why it is not known of some, NULL: it can be */
 	uint64_t recycles[REASON_N];
 	uint64_t crashes;

@@ -6,6 +6,7 @@
 #include "model/status_lines.h"
 
 #include "base/buf.h"
+#include "model/status_budget.h"
 #include "model/status_cgroup.h"
 #include "model/status_view.h"
 
@@ -63,6 +64,7 @@ status_put_memory(const struct status_view *v, size_t width, struct buf *out)
 		    swap == 0 ? "" : "; swapped out: ",
 		    swap == 0 ? "" : status_human_size(swap, swapped));
 	status_put_cgroup(json_object_get(m, "cgroup"), width, out);
+	status_put_budget(m, width, out);
 	if (unavailable != NULL)
 		status_put_line(out, width, "memory: what is private (USS) is unavailable: %s",
 		    unavailable);

@@ -11,6 +11,7 @@
 #include "model/status.h"
 
 #include "base/buf.h"
+#include "model/status_budget.h"
 #include "model/status_lines.h"
 #include "model/status_view.h"
 #include "model/text.h"
@@ -161,27 +162,6 @@ put_reload(const json_t *r, size_t width, struct buf *out)
 		    error == NULL ? "reason not known" : error);
 }
 
-/* A limit that a fresh worker already exceeds, with numbers that help. */
-static void
-put_futile(const json_t *f, size_t width, struct buf *out)
-{
-	const char *key = view_text(f, "key");
-	uint64_t number[] = { view_count(f, "limit_bytes"), view_count(f, "fresh_bytes"),
-		view_count(f, "suggest_bytes") };
-	char text[ARRAY_LEN(number)][STATUS_CELL_MAX];
-
-	if (key == NULL)
-		return;
-	for (size_t i = 0; i < ARRAY_LEN(number); i++) {
-		if (strstr(key, "fds") != NULL)
-			(void)snprintf(text[i], STATUS_CELL_MAX, "%" PRIu64, number[i]);
-		else
-			status_human_size(number[i], text[i]);
-	}
-	status_put_line(out, width, "! %s = %s cannot help and is not obeyed: a fresh worker uses %s;"
-	    " set it to %s or more and reload", key, text[0], text[1], text[2]);
-}
-
 static void
 put_governor(const json_t *g, size_t width, struct buf *out)
 {
@@ -201,7 +181,7 @@ put_governor(const json_t *g, size_t width, struct buf *out)
 	if (view_flag(g, "roll_stalled"))
 		status_put_line(out, width, "! the roll to the new generation has stopped: its workers"
 		    " fail to boot, old ones serve on");
-	put_futile(json_object_get(g, "futile"), width, out);
+	status_put_futile(json_object_get(g, "futile_limits"), width, out);
 	if (view_flag(g, "dry_run"))
 		status_put_line(out, width, "recycle-dry-run: %" PRIu64 " recycles were only counted",
 		    view_count(g, "dry_run_would"));

@@ -191,7 +191,8 @@ START_TEST(table_of_trouble)
 		.starting = 1, .queued = 2, .waiting = "no memory for a successor",
 		.code_bad = true, .next_probe_ms = 45000, .roll_stalled = true,
 		.dry_run = true, .dry_run_would = 41,
-		.futile = { "reload-on-rss", 100u << 20, 120u << 20, 180u << 20 },
+		.futile = { { "reload-on-rss", 100u << 20, 120u << 20, 180u << 20 } },
+		.n_futile = 1,
 	};
 	s.last_reload.running = true;
 	o = to_json(&s);

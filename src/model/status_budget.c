@@ -1,0 +1,141 @@
+/*
+ * status_budget.c - see status_budget.h.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "model/status_budget.h"
+
+#include "base/buf.h"
+#include "model/status_lines.h"
+#include "model/status_view.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool
+put(json_t *o, const char *key, json_t *value)
+{
+	return value != NULL && json_object_set_new(o, key, value) == 0;
+}
+
+static bool
+put_count(json_t *o, const char *key, uint64_t n)
+{
+	return put(o, key, json_integer(n > INT64_MAX ? INT64_MAX : (json_int_t)n));
+}
+
+static json_t *
+finished(json_t *o, bool ok)
+{
+	if (ok)
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+json_t *
+status_budget_to_json(const struct status_budget *b)
+{
+	json_t *o;
+
+	if (b->limit_bytes == 0)
+		return json_null();
+	o = json_object();
+	return finished(o, put_count(o, "limit_bytes", b->limit_bytes) &&
+	    put_count(o, "high_bytes", b->high_bytes) &&
+	    put_count(o, "used_bytes", b->used_bytes) &&
+	    put_count(o, "workers_bytes", b->workers_bytes) &&
+	    (b->others_known ? put_count(o, "others_bytes", b->others_bytes)
+	    : put(o, "others_bytes", json_null())) &&
+	    put(o, "by_others", json_boolean(b->by_others)) &&
+	    put(o, "futile", json_boolean(b->futile)) &&
+	    (b->fit != 0 ? put_count(o, "workers_fit", b->fit)
+	    : put(o, "workers_fit", json_null())));
+}
+
+json_t *
+status_trims_to_json(const struct status_trims *t)
+{
+	json_t *o = json_object();
+
+	return finished(o, put_count(o, "asked", t->asked) &&
+	    put_count(o, "given_back_bytes", t->given_back_bytes) &&
+	    put(o, "off_seconds", t->off_ms == 0 ? json_null()
+	    : json_real((double)t->off_ms / (double)MSEC_PER_SEC)));
+}
+
+json_t *
+status_futile_to_json(const struct status_futile *f, size_t n)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		json_t *o = json_object();
+
+		o = finished(o, put(o, "key", json_string(f[i].key)) &&
+		    put_count(o, "limit_bytes", f[i].limit_bytes) &&
+		    put_count(o, "fresh_bytes", f[i].fresh_bytes) &&
+		    put_count(o, "suggest_bytes", f[i].suggest_bytes));
+		if (o == NULL || json_array_append_new(list, o) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+void
+status_put_budget(const json_t *memory, size_t width, struct buf *out)
+{
+	const json_t *b = json_object_get(memory, "budget"), *t = json_object_get(memory, "trims");
+	uint64_t limit = view_count(b, "limit_bytes");
+	char used[STATUS_CELL_MAX], all[STATUS_CELL_MAX], high[STATUS_CELL_MAX];
+	char ours[STATUS_CELL_MAX], time[STATUS_CELL_MAX];
+
+	if (limit > 0)
+		status_put_line(out, width, "%smemory-limit: %s of %s used, %s by workers; workers "
+		    "are replaced from %s on", view_flag(b, "by_others") || view_flag(b, "futile")
+		    ? "! " : "", status_human_size(view_count(b, "used_bytes"), used),
+		    status_human_size(limit, all),
+		    status_human_size(view_count(b, "workers_bytes"), ours),
+		    status_human_size(view_count(b, "high_bytes"), high));
+	if (view_flag(b, "by_others"))
+		status_put_line(out, width, "! memory-limit: it is not the workers that have grown, "
+		    "so none is replaced");
+	if (view_flag(b, "futile"))
+		status_put_line(out, width, "! memory-limit: replacing workers gains nothing, they "
+		    "need as much; give them more memory, or have fewer of them");
+	if (view_flag(memory, "pressure"))
+		status_put_line(out, width, "! memory pressure: processes wait for memory");
+	if (view_seconds(t, "off_seconds") > 0.0)
+		status_put_line(out, width, "trim-on-rss: it has helped too little, nobody is asked "
+		    "for another %s", status_human_time(view_seconds(t, "off_seconds"), time));
+}
+
+static void
+put_futile(const json_t *f, size_t width, struct buf *out)
+{
+	const char *key = view_text(f, "key");
+	uint64_t number[] = { view_count(f, "limit_bytes"), view_count(f, "fresh_bytes"),
+		view_count(f, "suggest_bytes") };
+	char text[ARRAY_LEN(number)][STATUS_CELL_MAX];
+
+	if (key == NULL)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(number); i++) {
+		if (strstr(key, "fds") != NULL)
+			(void)snprintf(text[i], STATUS_CELL_MAX, "%" PRIu64, number[i]);
+		else
+			status_human_size(number[i], text[i]);
+	}
+	status_put_line(out, width, "! %s = %s cannot help and is not obeyed: a fresh worker uses %s;"
+	    " set it to %s or more and reload", key, text[0], text[1], text[2]);
+}
+
+void
+status_put_futile(const json_t *list, size_t width, struct buf *out)
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+		put_futile(json_array_get(list, i), width, out);
+}
