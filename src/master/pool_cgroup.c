@@ -73,6 +73,7 @@ pool_cgroup_status(const struct pool_cgroup *c, uint64_t now_ms, struct status_c
 		.kernel_bytes = m->kernel_bytes,
 		.other_bytes = m->other_bytes,
 		.sock_known = m->sock_known,
+		.sock_is_in_current = m->sock_is_in_current,
 		.sock_bytes = m->sock_bytes,
 		.swap_bytes = m->swap_bytes,
 		.rise = memrise_name(v->part),

@@ -87,12 +87,13 @@ struct status_cgroup {
 	uint64_t limit_bytes;
 	uint64_t used_bytes;
 	uint64_t current_bytes;
-	bool split_known;		/* the next four, and sock_bytes with the one after */
+	bool split_known;		/* the next four, and sock_bytes if that is known */
 	uint64_t anon_bytes;
 	uint64_t file_bytes;
 	uint64_t kernel_bytes;
 	uint64_t other_bytes;
 	bool sock_known;
+	bool sock_is_in_current;	/* not in cgroup v1 */
 	uint64_t sock_bytes;
 	uint64_t swap_bytes;
 	const char *rise;		/* which part rose, as memrise_name(); NULL: none */

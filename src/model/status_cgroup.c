@@ -64,6 +64,8 @@ status_cgroup_to_json(const struct status_cgroup *c)
 	    put_size(o, "anon_bytes", c->split_known, c->anon_bytes) &&
 	    put_size(o, "file_bytes", c->split_known, c->file_bytes) &&
 	    put_size(o, "sock_bytes", c->split_known && c->sock_known, c->sock_bytes) &&
+	    put(o, "sock_in_current", c->split_known && c->sock_known
+	    ? json_boolean(c->sock_is_in_current) : json_null()) &&
 	    put_size(o, "kernel_bytes", c->split_known, c->kernel_bytes) &&
 	    put_size(o, "other_bytes", c->split_known, c->other_bytes) &&
 	    put_size(o, "swap_bytes", c->split_known, c->swap_bytes) &&
@@ -97,9 +99,12 @@ status_put_cgroup(const json_t *cgroup, size_t width, struct buf *out)
 		return;
 	put_part(&parts, cgroup, "anon_bytes", "heaps");
 	put_part(&parts, cgroup, "file_bytes", "files");
-	put_part(&parts, cgroup, "sock_bytes", "sockets");
+	if (view_flag(cgroup, "sock_in_current"))
+		put_part(&parts, cgroup, "sock_bytes", "sockets");
 	put_part(&parts, cgroup, "kernel_bytes", "kernel");
 	put_part(&parts, cgroup, "other_bytes", "other");
+	if (!view_flag(cgroup, "sock_in_current"))
+		put_part(&parts, cgroup, "sock_bytes", "beside it sockets");
 	put_part(&parts, cgroup, "swap_bytes", "swapped out");
 	if (limit > 0)
 		(void)snprintf(head, sizeof(head), "%s of %s (%" PRIu64 " %%)",

@@ -33,7 +33,7 @@ set_up(void)
 			.limit_bytes = 400 * MB, .used_bytes = 100 * MB, .current_bytes = 150 * MB,
 			.split_known = true, .anon_bytes = 80 * MB, .file_bytes = 60 * MB,
 			.kernel_bytes = 5 * MB, .other_bytes = 2 * MB, .sock_known = true,
-			.sock_bytes = 3 * MB,
+			.sock_is_in_current = true, .sock_bytes = 3 * MB,
 		},
 	};
 }
@@ -91,6 +91,7 @@ START_TEST(json)
 	check_number(c, "anon_bytes", 80 << 20);
 	check_number(c, "file_bytes", 60 << 20);
 	check_number(c, "sock_bytes", 3 << 20);
+	ck_assert(json_is_true(json_object_get(c, "sock_in_current")));
 	check_number(c, "kernel_bytes", 5 << 20);
 	check_number(c, "other_bytes", 2 << 20);
 	check_number(c, "swap_bytes", 0);
@@ -113,6 +114,7 @@ START_TEST(json_of_less)
 	c = cgroup_of(o);
 	check_number(c, "limit_bytes", -1);
 	check_number(c, "sock_bytes", -1);
+	ck_assert(json_is_null(json_object_get(c, "sock_in_current")));
 	check_number(c, "anon_bytes", 80 << 20);
 	ck_assert(json_is_null(json_object_get(c, "limit_file")));
 	check_number(json_array_get(json_object_get(o, "workers"), 0), "peak_rss_bytes", -1);
@@ -160,15 +162,19 @@ END_TEST
 START_TEST(for_people)
 {
 	AUTO_FREE char *text = print(), *full = NULL, *none = NULL, *less = NULL, *out = NULL;
+	AUTO_FREE char *v1 = NULL;
 
 	expect(text, "\ncgroup: 100.0M of 400.0M (25 %); heaps 80.0M, files 60.0M, sockets 3.0M, "
 	    "kernel\n  5.0M, other 2.0M\n", true);
 	expect(text, ", swapped out", false);
+	s.cgroup.sock_is_in_current = false;
+	v1 = print();
+	expect(v1, "kernel 5.0M, other\n  2.0M, beside it sockets 3.0M\n", true);
 	s.cgroup.swap_bytes = 7 * MB;
 	s.cgroup.used_bytes = 370 * MB;
 	full = print();
 	expect(full, "\n! cgroup: 370.0M of 400.0M (92 %)", true);
-	expect(full, ", swapped out 7.0M\n", true);
+	expect(full, "sockets 3.0M, swapped out 7.0M\n", true);
 	s.cgroup.limit_file = NULL;
 	none = print();
 	expect(none, "\ncgroup: 370.0M, no limit; heaps", true);
