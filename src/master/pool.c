@@ -346,6 +346,8 @@ on_worker_ready(void *ctx, struct worker *w)
 
 	p->ever_ready = true;
 	w->gov.breaks = false;
+	p->boot_ms = p->boot_ms == 0 ? clock_now_ms() - w->spawned_ms
+	    : (3 * p->boot_ms + clock_now_ms() - w->spawned_ms) / 4;
 	governor_boot_ok(&p->governor);
 	pool_start_quiet(p, w->gen);
 	pool_check_sockets(p, w->gen, w->lane);

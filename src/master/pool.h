@@ -64,6 +64,7 @@ struct pool {
 	size_t n_slots;			/* allocated; >= target */
 	size_t target;			/* workers, as many as fit */
 	size_t wanted;			/* as many as were asked for */
+	uint64_t boot_ms;		/* that starts took lately, from spawn to READY */
 	uint64_t fit;			/* as many have room in the memory there is */
 	uint64_t fit_of;		/* that memory, 0: not judged yet */
 	struct worker **all;		/* every worker object, draining ones too */
@@ -95,7 +96,8 @@ struct pool {
 	uint64_t pressed_ms;		/* processes waited for memory, at this time last; 0: never */
 	uint64_t pressure_retry_ms;
 	uint64_t next_look_ms;		/* at the memory of all */
-	bool over_said;			/* that it is above memory-high for what others use */
+	bool is_tight;			/* it was near memory-high then */
+	uint64_t others_said_ms;	/* that it is above memory-high for what others use, 0: never */
 	bool size_said;			/* that memory-limit is above the cgroup's */
 	pid_t hook_pids[POOL_HOOKS_MAX];	/* on-worker-exit commands that run */
 	unsigned hook_ids[POOL_HOOKS_MAX];	/* and the worker ids that they are about */
@@ -109,6 +111,8 @@ struct pool {
 	uint64_t boot_failures;
 	uint64_t oom_kills;
 	uint64_t oom_seen;		/* the kernel's counter */
+	uint64_t oom_owed;		/* kills by it that no death has been seen for */
+	uint64_t oom_ms;		/* when the last of these was seen */
 	uint64_t past_requests;		/* of workers that are gone */
 };
 

@@ -15,6 +15,8 @@
 #include <stdio.h>
 
 #define LOOK_NEAR_MS UINT64_C(50)
+#define SAY_MS       UINT64_C(3600000)
+#define TIGHT        80		/* percent of memory-high from which on everybody is sampled each time */
 /* As fast as a few workers together can fill memory. */
 #define BYTES_PER_MS UINT64_C(4294967)
 
@@ -59,7 +61,7 @@ read_budget(struct pool *p, struct gov_budget *b, uint64_t now)
 	const struct settings *s = p->gen->settings;
 	struct limit l = s->memory_limit;
 
-	*b = (struct gov_budget){0};
+	*b = (struct gov_budget){ .boot_ms = p->boot_ms };
 	pool_cgroup_read(&p->cgroup, now);
 	b->cgroup = p->cgroup.known ? p->cgroup.memory.limit_bytes : 0;
 	if (is_in_cgroup(p, l)) {
@@ -89,26 +91,27 @@ void
 pool_describe_budget(const struct pool *p, const struct worker *w, char *dst, size_t len)
 {
 	const struct gov_budget *b = &p->governor.pool.b;
-	char used[32], limit[32], more[32];
+	char used[32], limit[32], more[32], grows[64] = "", growth[32];
 
 	value_human_size(b->used, used, sizeof used);
+	value_human_size(p->governor.pool.growth, growth, sizeof growth);
+	if (b->used < b->high)
+		snprintf(grows, sizeof grows, ", %s more each second", growth);
 	value_human_size(b->limit, limit, sizeof limit);
 	value_human_size(governor_reclaimable(&p->governor, &w->gov), more, sizeof more);
-	snprintf(dst, len, "%s of %s used; it has %s more than a fresh worker after %llu requests",
-	    used, limit, more, (unsigned long long)w->requests);
+	snprintf(dst, len, "%s of %s used%s; it has %s more than a fresh worker after %llu requests",
+	    used, limit, grows, more, (unsigned long long)w->requests);
 }
 
 static void
-say_by_others(struct pool *p)
+say_by_others(struct pool *p, uint64_t now)
 {
 	const struct gov_pool *pool = &p->governor.pool;
 	char used[32], limit[32], ours[32];
 
-	if (pool->by_others == p->over_said)
+	if (!pool->by_others || (p->others_said_ms != 0 && now - p->others_said_ms < SAY_MS))
 		return;
-	p->over_said = pool->by_others;
-	if (!pool->by_others)
-		return;
+	p->others_said_ms = now;
 	value_human_size(pool->b.used, used, sizeof used);
 	value_human_size(pool->b.limit, limit, sizeof limit);
 	value_human_size(pool->ours, ours, sizeof ours);
@@ -170,7 +173,8 @@ next_look(const struct pool *p)
 
 	if (b->limit == 0)
 		return usual;
-	left = b->used < b->high ? b->high - b->used : 0;
+	left = b->used + p->governor.pool.ahead < b->high
+	    ? b->high - b->used - p->governor.pool.ahead : 0;
 	return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, LOOK_NEAR_MS));
 }
 
@@ -185,9 +189,10 @@ look(struct pool *p, uint64_t now)
 		p->view[i] = &p->all[i]->gov;
 	if (governor_look(&p->governor, &p->gen->policy, &b, p->view, p->n_all, now))
 		say_futile(p);
-	say_by_others(p);
+	say_by_others(p, now);
 	if (!p->stopping)
 		fit_workers(p);
+	p->is_tight = b.limit != 0 && b.used + p->governor.pool.ahead >= b.high / 100 * TIGHT;
 	p->next_look_ms = now + next_look(p);
 }
 

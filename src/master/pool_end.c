@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define OOM_MS UINT64_C(2000)	/* from a kill by the kernel to the death, at most */
+
 bool
 pool_oom_rose(struct pool *p)
 {
@@ -21,21 +23,27 @@ pool_oom_rose(struct pool *p)
 
 	if (cgroup_oom_kills(&now) < 0)
 		return false;
-	rose = now > p->oom_seen;
+	/* The kernel may have killed several before the first of them is looked at; others that
+	 * it killed are none of ours. */
+	if (clock_now_ms() - p->oom_ms > OOM_MS)
+		p->oom_owed = 0;
+	if (now > p->oom_seen) {
+		p->oom_ms = clock_now_ms();
+		p->oom_owed = MIN_OF(p->oom_owed + (now - p->oom_seen), (uint64_t)p->n_all + 1);
+	}
 	p->oom_seen = now;
+	rose = p->oom_owed > 0;
+	p->oom_owed -= rose;
 	return rose;
 }
 
 static void
 attribute(struct pool *p, struct worker *w, const struct death *d)
 {
-	bool rose = pool_oom_rose(p);
-
-	if (w->reason != REASON_NONE)
-		return;
-	if (d->by_signal && d->status == SIGKILL && rose)
+	/* One that was ending anyway may have been the kernel's choice as well. */
+	if (d->by_signal && d->status == SIGKILL && !w->kill_sent && pool_oom_rose(p))
 		w->reason = REASON_OOM;
-	else
+	else if (w->reason == REASON_NONE)
 		w->reason = REASON_CRASH;
 }
 

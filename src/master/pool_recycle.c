@@ -72,7 +72,7 @@ replace(struct pool *p, struct worker *old, enum reason reason)
 	struct worker *w = pool_add(p, p->gen, old->slot);
 	uint64_t now = clock_now_ms();
 	struct log_about about = worker_about(old);
-	char detail[128];
+	char detail[192];
 
 	assert(slot->serving == old && slot->successor == NULL);
 	if (w == NULL || !pool_spawn(p, w)) {
@@ -139,7 +139,7 @@ break_first(struct pool *p, struct worker *w, enum reason reason)
 {
 	struct slot *slot = &p->slots[w->slot - 1];
 	struct log_about about = worker_about(w);
-	char detail[128];
+	char detail[192];
 
 	describe(p, w, reason, detail, sizeof detail);
 	about.reason = reason_name(reason);
@@ -184,7 +184,7 @@ retire(struct pool *p, struct worker *w)
 static void
 would(struct pool *p, struct worker *w, enum reason reason)
 {
-	char detail[128];
+	char detail[192];
 
 	describe(p, w, reason, detail, sizeof detail);
 	worker_log(w, LOG_LEVEL_INFO, "recycle-dry-run: would be replaced now, %s: %s",

@@ -263,7 +263,7 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		if (!is_sampled(w))
 			continue;
 		/* Those that are due within a little while go along, to wake up less often. */
-		if (walked || now + FLOOR_MS >= w->next_sample_ms)
+		if (walked || p->is_tight || now + FLOOR_MS >= w->next_sample_ms)
 			sample(p, w, walked, now);
 		if (is_sampled(w))
 			next = MIN_OF(next, w->next_sample_ms > now ? w->next_sample_ms - now

@@ -134,6 +134,7 @@ send_signal(struct worker *w, int sig)
 			w->ops->unreachable(w->ctx, w);
 		return;
 	}
+	w->kill_sent = w->kill_sent || sig == SIGKILL;
 	r = sig == SIGKILL ? reap_signal_group(w->pid, sig) : reap_signal(w->pid, sig);
 
 	/* Group leaders exist from their own setpgid() on only. */

@@ -71,6 +71,7 @@ struct worker {
 
 	bool term_sent;
 	bool aborted;			/* SIGABRT was sent */
+	bool kill_sent;			/* SIGKILL */
 	bool is_sync;
 	bool prints_stacks;
 	bool has_beat;

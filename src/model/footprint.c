@@ -62,6 +62,9 @@ footprint_need(const struct footprint *f, uint64_t rss, const struct footprint_l
 	    is_needed(f->pss, footprint_most_pss(f, rss), limits->pss, age, interval_ms,
 	    is_large ? FOOTPRINT_USUAL_MS : 0)))
 		return FOOTPRINT_NEEDED;
+	/* Else a size that is long past would stand beside a new one in the status. */
+	if (f->known && !is_large && age >= FOOTPRINT_GROWN_MS && rss > f->rss + f->rss / 4)
+		return FOOTPRINT_DUE;
 	if (age >= (is_large ? FOOTPRINT_LARGE_MS : FOOTPRINT_USUAL_MS))
 		return FOOTPRINT_DUE;
 	return FOOTPRINT_FRESH;

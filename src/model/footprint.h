@@ -12,6 +12,7 @@
 #include "base/base.h"
 
 #define FOOTPRINT_USUAL_MS  UINT64_C(10000)	/* from one measurement to the next */
+#define FOOTPRINT_GROWN_MS  UINT64_C(1000)	/* of one that has grown by a quarter since */
 #define FOOTPRINT_LARGE_MS  UINT64_C(60000)	/* of a large worker */
 #define FOOTPRINT_EVIL_MS   UINT64_C(1000)	/* of a large one that may have to be killed */
 #define FOOTPRINT_URGENT_MS UINT64_C(100)	/* at the least, whatever may have been reached */

@@ -44,6 +44,8 @@
 #define GOV_WORTH_PERCENT 10	/* of a fresh one; nor is that */
 #define GOV_ROOM_PERCENT  120	/* of a fresh worker has to be free for a successor */
 #define GOV_CALM_N        5	/* looks at the pool for what others use */
+#define GOV_GROWTH_N      3	/* samples in a row make growth that goes on */
+#define GOV_LEAVE_MS      UINT64_C(500)	/* an old worker keeps its memory for so long */
 
 /* Things that have a limit and come back to a baseline in a fresh worker. */
 enum gov_metric { GM_RSS, GM_USS, GM_PSS, GM_AS, GM_FDS, GM_N };
@@ -85,6 +87,9 @@ struct gov_worker {
 	uint64_t value[GM_N];		/* the last that was known */
 	uint64_t value_ms[GM_N];	/* when that was */
 	uint64_t rate[GM_N];		/* growth since the value before, a second */
+	uint64_t rates[GOV_GROWTH_N];	/* the last ones of RSS, a ring; what they have in common is
+					 * growth that goes on, and no single large request */
+	unsigned n_rates;
 	unsigned over[GM_N];		/* samples in a row at or over the limit */
 	uint64_t over_value[GM_N];	/* at the first of them */
 	uint64_t over_ms[GM_N];
@@ -122,17 +127,21 @@ struct gov_budget {
 	uint64_t used;			/* of the limit, by workers and by others */
 	uint64_t cache;			/* of used: page cache that can be dropped for want of memory */
 	uint64_t cgroup;		/* what percentages are of, 0: nothing */
+	uint64_t boot_ms;		/* from a successor's start until it serves, as a rule */
 };
 
 struct gov_pool {
 	struct gov_budget b;
 	uint64_t ours;			/* of used: what workers have of their own */
 	uint64_t expected;		/* used, once those that are being replaced are gone */
+	uint64_t growth;		/* of all workers, a second */
+	uint64_t ahead;			/* what they will have grown by when a successor has come, and
+					 * its old one gone */
 	uint64_t others;		/* of used: what others had when all was calm */
 	bool others_known;
 	uint64_t calm_most;		/* of the looks since */
 	unsigned calm_n;		/* there were so many */
-	bool over;			/* used has reached high */
+	bool over;			/* used has reached high, or will be far above soon */
 	bool by_others;			/* and it is not for what workers have grown */
 	unsigned poor;			/* as in struct gov_meter */
 	uint64_t settled_value;

@@ -65,6 +65,16 @@ note_others(struct gov_pool *pool, uint64_t others, bool calm)
 	pool->calm_most = 0;
 }
 
+static uint64_t
+lasting_growth(const struct gov_worker *w)
+{
+	uint64_t least = w->rates[0];
+
+	for (size_t i = 1; i < GOV_GROWTH_N; i++)
+		least = MIN_OF(least, w->rates[i]);
+	return w->n_rates < GOV_GROWTH_N ? 0 : least;
+}
+
 /* Sums up; true when what each worker has is known. */
 static bool
 add_up(struct governor *g, struct gov_worker *const *w, size_t n)
@@ -73,7 +83,7 @@ add_up(struct governor *g, struct gov_worker *const *w, size_t n)
 	uint64_t back = 0;
 	bool calm = n > 0;
 
-	pool->ours = 0;
+	pool->ours = pool->growth = 0;
 	for (size_t i = 0; i < n; i++) {
 		pool->ours += w[i]->own_bytes;
 		w[i]->seen_bytes = w[i]->own_bytes;
@@ -81,12 +91,14 @@ add_up(struct governor *g, struct gov_worker *const *w, size_t n)
 		if (w[i]->state == WS_KILLED || w[i]->state == WS_STOPPING ||
 		    (w[i]->state == WS_STARTING && w[i]->own_bytes == 0))
 			calm = false;
+		pool->growth += w[i]->state == WS_READY ? lasting_growth(w[i]) : 0;
 		if (is_ending(w[i]))
 			back += w[i]->own_bytes;
 		else if (w[i]->state == WS_READY && (w[i]->due != 0 || w[i]->has_successor))
 			back += governor_reclaimable(g, w[i]);
 	}
 	pool->expected = less(pool->b.used, back);
+	pool->ahead = pool->growth * (pool->b.boot_ms + GOV_LEAVE_MS) / MSEC_PER_SEC;
 	return calm;
 }
 
@@ -138,6 +150,15 @@ find_victim(const struct governor *g, struct gov_worker *const *w, size_t n)
 	return best;
 }
 
+/* What is used has reached high. Workers that grow fast will be half way from there to the limit
+ * before the first of them can be gone. */
+static bool
+is_over(const struct gov_pool *pool, uint64_t used)
+{
+	return used >= pool->b.high ||
+	    used + pool->ahead >= pool->b.high + (pool->b.limit - pool->b.high) / 2;
+}
+
 bool
 governor_look(struct governor *g, const struct gov_policy *p, const struct gov_budget *b,
     struct gov_worker *const *w, size_t n, uint64_t now_ms)
@@ -154,9 +175,9 @@ governor_look(struct governor *g, const struct gov_policy *p, const struct gov_b
 	note_others(pool, less(b->used, pool->ours), calm);
 	for (size_t i = 0; i < n; i++)
 		futile = judge_gain(g, p, w[i], now_ms) || futile;
-	pool->over = b->limit != 0 && b->used >= b->high;
+	pool->over = b->limit != 0 && is_over(pool, b->used);
 	pool->by_others = pool->over && pool->others_known &&
-	    pool->ours + pool->others < b->high;
+	    !is_over(pool, pool->ours + pool->others);
 	if (!pool->over) {
 		/* It fits again, whoever has made room. */
 		pool->futile = false;
@@ -166,7 +187,7 @@ governor_look(struct governor *g, const struct gov_policy *p, const struct gov_b
 		release(w, n);
 		return futile;
 	}
-	while (pool->expected >= b->high) {
+	while (is_over(pool, pool->expected)) {
 		struct gov_worker *victim = find_victim(g, w, n);
 
 		if (victim == NULL)
@@ -199,7 +220,7 @@ governor_room(const struct governor *g, struct gov_worker *const *w, size_t n, u
 
 	/* Those that boot will need as much as they lack; those that were not there at the last
 	 * look are in nobody's count yet. */
-	need += g->made_room * each;
+	need += g->made_room * each + pool->growth * pool->b.boot_ms / MSEC_PER_SEC;
 	for (size_t i = 0; i < n; i++)
 		if (w[i]->state == WS_STARTING || (w[i]->state == WS_READY && w[i]->seen_bytes == 0))
 			need += less(each, w[i]->seen_bytes);

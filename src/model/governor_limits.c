@@ -150,6 +150,8 @@ take_value(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
 	if (!first && since > 0)
 		w->rate[m] = value > w->value[m]
 		    ? (value - w->value[m]) * MSEC_PER_SEC / since : 0;
+	if (m == GM_RSS && w->state == WS_READY && !first && since > 0)
+		w->rates[w->n_rates++ % GOV_GROWTH_N] = w->rate[m];
 	if (w->state == WS_READY && w->ready_ms != 0 && w->value_ms[m] < w->ready_ms &&
 	    now_ms - w->ready_ms <= GOV_FRESH_MS)
 		meter->fresh[meter->n_fresh++ % GOV_FRESH_N] = value;
@@ -262,6 +264,9 @@ governor_sample(struct governor *g, const struct gov_policy *p, struct gov_worke
 	for (unsigned m = 0; m < GM_N; m++) {
 		uint64_t evil = governor_evil(g, p, m);
 
+		/* Whether any worker can stay below it is known from the first that is ready. */
+		if (w->state == WS_STARTING && g->meter[m].n_fresh == 0)
+			continue;
 		if (evil != 0 && !g->meter[m].evil_futile && value[m] != GOV_UNKNOWN &&
 		    value[m] >= evil && verdict.kill == REASON_NONE)
 			verdict.kill = gov_metric_evil(m);

@@ -268,7 +268,7 @@ static void
 look(struct sim *s)
 {
 	struct gov_budget b = {
-		.limit = s->pool_limit, .high = s->pool_limit / 100 * 85, .used = used(s),
+		.limit = s->pool_limit, .high = s->pool_limit / 100 * 85, .used = used(s), .boot_ms = BOOT_MAX / 2,
 	};
 
 	if (s->pool_limit == 0 || s->now % 1000 != 0)

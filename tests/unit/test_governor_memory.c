@@ -323,6 +323,29 @@ START_TEST(budget_is_cancelled)
 }
 END_TEST
 
+/* Growth that goes on is met before it is too late; one large request is no such growth. */
+START_TEST(budget_looks_ahead)
+{
+	calm_pool();
+	b.boot_ms = 1500;
+	/* a step of 80 MB, then nothing */
+	sample(&w[0], 120 * MB);
+	now += 1000;
+	look(260 * MB);
+	sample(&w[0], 120 * MB);
+	look(260 * MB);
+	ck_assert_int_eq(next().what, GOV_WAIT);
+	/* 30 MB a second, and 2 s until the next one could be gone: 260 + 60 of 370 */
+	for (uint64_t rss = 40; rss <= 130; rss += 30, now += 1000)
+		sample(&w[1], rss * MB);
+	look(300 * MB);
+	ck_assert_int_eq(next().what, GOV_WAIT);
+	look(310 * MB);
+	ck_assert_uint_lt(g.pool.b.used, b.high);
+	ck_assert_int_eq(next().reason, REASON_MEMORY_LIMIT);
+}
+END_TEST
+
 /* A neighbour in the cgroup, page cache of others, socket buffers. */
 START_TEST(growth_of_others)
 {
@@ -502,6 +525,7 @@ main(void)
 	tcase_add_checked_fixture(pool, set_up, NULL);
 	tcase_add_test(pool, budget_takes_the_largest);
 	tcase_add_test(pool, budget_takes_several);
+	tcase_add_test(pool, budget_looks_ahead);
 	tcase_add_test(pool, budget_is_cancelled);
 	tcase_add_test(pool, growth_of_others);
 	tcase_add_test(pool, fresh_workers_are_no_victims);

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""The ladder of one worker's limits, and the memory that there is for all of them."""
+
+import re
+import threading
+import time
+
+import harness
+from cgroup_box import Box, needs_box
+
+MIB = 1 << 20
+# Keeps `step` bytes with each request.
+LEAK = ("KEPT = []\n"
+        "def app(environ, start_response):\n"
+        "    KEPT.append(bytearray(%d))\n"
+        "    start_response('200 OK', [('Content-Length', '2')])\n"
+        "    return [b'ok']\n")
+
+
+def budget_of(status):
+    """That part of a status."""
+    return status["memory"]["budget"] or {}
+
+
+class Load:
+    """Threads that ask until they are told to stop; every request counts."""
+
+    def __init__(self, process, clients, path="/"):
+        """Begins at once."""
+        self.process, self.path = process, path
+        self.done, self.errors = 0, []
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def _ask(self):
+        """One client, a connection for each request."""
+        while not self.over.is_set():
+            try:
+                self.process.text(self.path)
+                with self.lock:
+                    self.done += 1
+            except Exception as exc:  # pylint: disable=broad-except
+                with self.lock:
+                    self.errors.append(repr(exc))
+
+    def stop(self):
+        """Ends; the requests that were answered."""
+        self.over.set()
+        for thread in self.threads:
+            thread.join(60)
+        return self.done
+
+
+class Ladder(harness.Case):
+    """Limits of one worker."""
+
+    def start(self, **kw):
+        """One ready worker that is looked at often."""
+        settings = dict(workers=1, memory_interval="100ms", preload="no", min_worker_lifetime=0)
+        settings.update(kw)
+        p = self.preforkd(**settings)
+        p.wait_ready(settings["workers"])
+        return p
+
+    def test_multiple_of_a_fresh_worker(self):
+        """Known once a worker is ready, and shown in the log in bytes."""
+        p = self.start(reload_on_rss="2.5x")
+        fresh = p.status()["governor"]["fresh_rss_bytes"]
+        p.text("/leak?%d" % (fresh * 1.2 / MIB))
+        first = p.status()["workers"][0]["serial"]
+        self.assertEqual(p.status()["recycles"]["reload-on-rss"], 0)
+        p.text("/leak?%d" % (fresh / MIB))
+        p.wait_status(lambda s: s["recycles"]["reload-on-rss"] == 1 and
+                      s["workers"][0]["serial"] > first)
+        limit = re.search(r"reload-on-rss: \S+ of (\S+)M after", p.log()).group(1)
+        self.assertAlmostEqual(float(limit), 2.5 * fresh / MIB, delta=0.2)
+
+    def test_hard_limit_below_a_fresh_worker(self):
+        """Said once, shown, not obeyed."""
+        p = self.start(evil_reload_on_rss="5M", workers=2)
+        p.wait_log(r"evil-reload-on-rss = 5\S*M is futile: a fresh worker needs \d+\S*M, so each "
+                   r"would be killed at once; .* at least \d+\S*M")
+        s = p.status()
+        self.assertEqual(s["governor"]["futile"]["key"], "evil-reload-on-rss")
+        self.assertEqual([f["key"] for f in s["governor"]["futile_limits"]],
+                         ["evil-reload-on-rss"])
+        self.assertIn("evil-reload-on-rss = 5.0M cannot help", p.ctl("status")[1])
+        self.assertEqual(p.text("/"), "hello")
+        self.assertEqual(p.log().count("is futile"), 1)
+        self.assertNotIn("SIGKILL", p.log())
+
+    def test_killed_for_its_own(self):
+        """evil-reload-on-uss looks at what is private."""
+        p = self.start(evil_reload_on_uss="100M")
+        before = p.status()["workers"][0]["serial"]
+        try:
+            p.text("/leak?150")
+        except OSError:
+            pass            # the usual end: it is killed before it can answer
+        p.wait_status(lambda s: s["recycles"]["evil-reload-on-uss"] == 1 and
+                      s["workers"][0]["serial"] > before)
+        self.assertRegex(p.log(), r"evil-reload-on-uss: \d+\.\dM of 100\.0M; SIGKILL")
+
+    def test_pss(self):
+        """reload-on-pss counts the worker's share."""
+        p = self.start(reload_on_pss="80M")
+        p.text("/leak?90")
+        p.wait_status(lambda s: s["recycles"]["reload-on-pss"] == 1)
+        self.assertRegex(p.log(), r"reload-on-pss: \d+\.\dM of 80\.0M after")
+
+
+class Budget(harness.Case):
+    """memory-limit as a size of one's own, and in a real group."""
+
+    def start(self, **kw):
+        """Ready workers that are looked at often."""
+        settings = dict(workers=3, memory_interval="100ms", preload="no", min_worker_lifetime=0)
+        settings.update(kw)
+        p = self.preforkd(**settings)
+        p.wait_ready(settings["workers"])
+        return p
+
+    def test_largest_goes_first(self):
+        """One that has grown, and no other."""
+        p = self.start(memory_limit="800M", memory_high="25%")
+        s = p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
+        self.assertEqual(budget_of(s)["limit_bytes"], 800 * MIB)
+        self.assertEqual(budget_of(s)["high_bytes"], 200 * MIB)
+        serials = {w["serial"] for w in s["workers"]}
+        p.text("/leak?150")
+        s = p.wait_status(lambda s: s["recycles"]["memory-limit"] == 1 and
+                          all(w["state"] == "ready" for w in s["workers"]))
+        self.assertEqual(len(serials & {w["serial"] for w in s["workers"]}), 2)
+        self.assertRegex(p.log(), r"memory-limit: \d+\.\dM of 800\.0M used; it has \d+\.\dM "
+                                  r"more than a fresh worker after \d+ requests; successor pid")
+        self.assertRegex(p.ctl("status")[1], r"(?m)^memory-limit: \S+ of 800\.0M used")
+
+    def test_workers_that_do_not_fit(self):
+        """Fewer are run, the log says why, and a better limit brings them back."""
+        p = self.preforkd(workers=6, memory_interval="100ms", preload="no", memory_limit="64M",
+                          memory_high="100%")
+        p.wait_log(r"workers = 6: only [12345] fresh workers of \d+\.\dM fit into 64\.0M "
+                   r"\(memory-high\)")
+        s = p.wait_status(lambda s: len([w for w in s["workers"] if w["state"] == "ready"]) ==
+                          len(s["workers"]) == budget_of(s)["workers_fit"])
+        self.assertLess(len(s["workers"]), 6)
+        self.assertEqual(p.text("/"), "hello")
+        p.write_ini(memory_limit="2G")
+        self.assertEqual(p.ctl("reload")[0], 0)
+        p.wait_ready(6)
+
+    def test_no_room_for_two(self):
+        """One finishes before its successor starts, and that is said; nobody is refused."""
+        p = self.start(workers=2, memory_limit="70M", memory_high="100%")
+        p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
+        load = Load(p, 2)
+        p.text("/leak?30")
+        p.wait_status(lambda s: budget_of(s)["used_bytes"] > 55 * MIB)
+        self.assertEqual(p.ctl("recycle", "all")[0], 0)
+        p.wait_status(lambda s: s["recycles"]["request"] + s["recycles"]["memory-limit"] == 2
+                      and len([w for w in s["workers"] if w["state"] == "ready"]) == 2)
+        done = load.stop()
+        self.assertEqual(load.errors, [])
+        self.assertGreater(done, 10)
+        self.assertRegex(p.log(), r"(request|memory-limit): .*; memory has no room for two, so it finishes before "
+                                  r"its successor starts")
+
+    @needs_box
+    def test_others_grow(self):
+        """A neighbour in the group fills it: said once, nobody is replaced."""
+        box = Box(300 * MIB)
+        self.addCleanup(box.remove)
+        p = self.start(preexec=box.enter)
+        p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
+        holder = box.popen(harness.PYTHON, "-c", "import sys; k = bytearray(225 << 20); "
+                           "k[::4096] = b'x' * (len(k) // 4096); "
+                           "print('ok', flush=True); sys.stdin.read()", stdin=-1, stdout=-1)
+        self.addCleanup(holder.wait)
+        self.addCleanup(holder.stdout.close)
+        self.addCleanup(holder.stdin.close)
+        self.assertEqual(holder.stdout.readline(), b"ok\n")
+        p.wait_log(r"memory-limit: \d+\.\dM of 300\.0M are used, but by others than the workers")
+        s = p.wait_status(lambda s: budget_of(s)["by_others"])
+        self.assertEqual(s["recycles"]["memory-limit"], 0)
+        self.assertIn("it is not the workers that have grown", p.ctl("status")[1])
+
+    @needs_box
+    def test_leaks_in_a_group(self):
+        """Four workers that leak in 400 MB under load: no kill, nothing lost.
+
+        The long form, and that the kernel kills without memory-limit, is in tests/soak.
+        """
+        box = Box(400 * MIB, swap=False)
+        self.addCleanup(box.remove)
+        p = self.start(workers=4, wsgi="leak:app", files={"leak.py": LEAK % 40000},
+                       preexec=box.enter, threads=2)
+        load = Load(p, 4)
+        s = p.wait_status(lambda s: s["recycles"]["memory-limit"] >= 6, timeout=60)
+        done = load.stop()
+        self.assertEqual(load.errors, [])
+        self.assertGreater(done, 600)
+        self.assertEqual((s["oom_kills"], box.oom_kills()), (0, 0))
+
+    @needs_box
+    def test_without_a_limit_the_kernel_kills(self):
+        """So the test before can fail: attributed, and the service goes on."""
+        box = Box(300 * MIB, swap=False)
+        self.addCleanup(box.remove)
+        p = self.start(workers=2, wsgi="leak:app", files={"leak.py": LEAK % 800000},
+                       preexec=box.enter, memory_limit="no", worker_class="sync")
+        deadline = time.monotonic() + 60
+        while p.status()["oom_kills"] == 0 and time.monotonic() < deadline:
+            try:
+                p.text("/")
+            except OSError:
+                pass
+        p.wait_status(lambda s: s["oom_kills"] >= 1 and s["recycles"]["oom"] >= 1 and
+                      any(w["state"] == "ready" for w in s["workers"]))
+        self.assertRegex(p.log(), r"killed by the kernel because the cgroup ran out of memory")
+        self.assertEqual(p.text("/"), "ok")
+
+
+if __name__ == "__main__":
+    harness.main()
