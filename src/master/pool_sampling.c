@@ -19,6 +19,8 @@
 #define CHECK_MS     UINT64_C(1000)
 #define WALK_NEAR_MS UINT64_C(500)
 #define FLOOR_MS     UINT64_C(10)
+#define FAST_MS      UINT64_C(2)	/* of one that is above a limit, or will be in SOON_MS */
+#define SOON_MS      UINT64_C(50)
 /* A Python process touches 0.5 to 1.3 GB of new memory in a second; twice that. */
 #define BYTES_PER_MS UINT64_C(2147483)
 
@@ -129,6 +131,20 @@ left_of(uint64_t limit, uint64_t value)
 	return limit > value ? limit - value : UINT64_MAX;
 }
 
+static bool
+is_over(const struct worker *w)
+{
+	return w->gov.over[GM_RSS] > 0 || w->gov.over[GM_USS] > 0 || w->gov.over[GM_PSS] > 0;
+}
+
+/* Short requests are over by the time that they are told of. Nobody tells how busy a plain command
+ * is. */
+static bool
+is_busy(const struct worker *w)
+{
+	return !w->gen->has_agent || w->in_flight > 0 || w->requests != w->sampled_requests;
+}
+
 /* The time until a busy worker could reach the nearest limit at the fastest. */
 static uint64_t
 next_interval(const struct pool *p, const struct worker *w)
@@ -136,7 +152,7 @@ next_interval(const struct pool *p, const struct worker *w)
 	const struct governor *g = &p->governor;
 	const struct gov_policy *policy = &w->gen->policy;
 	uint64_t usual = w->gen->settings->memory_interval_ms;
-	uint64_t rss = w->own.rss_bytes + w->group.rss_bytes, left;
+	uint64_t rss = w->own.rss_bytes + w->group.rss_bytes, left, growth, floor;
 
 	left = MIN_OF(left_of(governor_limit(g, policy, GM_RSS), rss),
 	    left_of(governor_evil(g, policy, GM_RSS), rss));
@@ -148,10 +164,16 @@ next_interval(const struct pool *p, const struct worker *w)
 		left = MIN_OF(left, left_of(governor_limit(g, policy, GM_PSS),
 		    footprint_most_pss(&w->footprint, rss)));
 	}
-	/* Nobody tells how busy a plain command is. */
-	if (left == UINT64_MAX || (w->gen->has_agent && w->in_flight == 0))
+	if (!is_busy(w))
 		return usual;
-	return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, FLOOR_MS));
+	/* Above a limit the samples that make it count come at once. */
+	if (is_over(w) && !w->gov.has_successor)
+		return MIN_OF(usual, FAST_MS);
+	if (left == UINT64_MAX)
+		return usual;
+	growth = governor_growth(&w->gov);
+	floor = growth > 0 && left / (growth / MSEC_PER_SEC + 1) < SOON_MS ? FAST_MS : FLOOR_MS;
+	return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, floor));
 }
 
 static void
@@ -197,6 +219,7 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 		w->gov.own_bytes = MIN_OF(w->gov.own_bytes, governor_fresh(&p->governor, GM_USS));
 	verdict = governor_sample(&p->governor, policy, &w->gov, value, now);
 	w->next_sample_ms = now + next_interval(p, w);
+	w->sampled_requests = w->requests;
 	if (verdict.futile)
 		pool_say_futile(p, w);
 	pool_warn_shared(p, w, value[GM_RSS]);
@@ -215,7 +238,7 @@ pool_sampling_hint(struct pool *p, struct worker *w)
 {
 	uint64_t due;
 
-	if (w->in_flight == 0 || worker_state(w) != WS_READY)
+	if (!is_busy(w) || worker_state(w) != WS_READY)
 		return;
 	due = clock_now_ms() + next_interval(p, w);
 	if (due + FLOOR_MS >= w->next_sample_ms)
@@ -266,13 +289,12 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		if (walked || p->is_tight || now + FLOOR_MS >= w->next_sample_ms)
 			sample(p, w, walked, now);
 		if (is_sampled(w))
-			next = MIN_OF(next, w->next_sample_ms > now ? w->next_sample_ms - now
-			    : FLOOR_MS);
+			next = MIN_OF(next, w->next_sample_ms > now ? w->next_sample_ms - now : FAST_MS);
 		due = due || (w->gov.due != 0 && !w->gov.has_successor);
 	}
 	pool_measure_molds(p, now);
 	next = MIN_OF(next, pool_look_at_budget(p, now));
 	if (due && p->waiting == NULL)
 		pool_wake(p);
-	arm(p, MAX_OF(next, FLOOR_MS));
+	arm(p, MAX_OF(next, FAST_MS));
 }

@@ -88,6 +88,7 @@ struct worker {
 	bool had_waiting;		/* in its queues, at the last look */
 	bool waits;			/* at the last two, and nothing got done between them */
 	uint64_t seen_requests;		/* at the last look */
+	uint64_t sampled_requests;	/* when its memory was sampled last */
 	uint64_t oldest_ms;		/* monotonic start of the oldest request, 0: none */
 	uint64_t last_beat_ms;
 	uint64_t live_until_ms;		/* no liveness kill before this */

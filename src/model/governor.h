@@ -33,6 +33,7 @@
 #define GOV_PROBE_MIN_MS  UINT64_C(30000)
 #define GOV_PROBE_MAX_MS  UINT64_C(300000)
 #define GOV_SETTLE_MIN_MS UINT64_C(1000)
+#define GOV_AHEAD_PERCENT 20	/* of a limit, that growth may be looked ahead */
 #define GOV_OVERSHOOT     5	/* percent above a soft limit that a growing worker may go */
 #define GOV_IDLE_MS       UINT64_C(5000)	/* at most, that a busy worker is waited for */
 #define GOV_TRIM_MS       UINT64_C(10000)	/* an answer to TRIM is waited for so long */
@@ -110,6 +111,17 @@ struct gov_worker {
 	uint64_t trim_next_ms;		/* not before */
 	uint64_t trim_floor;		/* nor below this RSS */
 };
+
+/* Growth of RSS a second that goes on; 0 when it does not, or is not known yet. */
+static inline uint64_t
+governor_growth(const struct gov_worker *w)
+{
+	uint64_t least = w->rates[0];
+
+	for (size_t i = 1; i < GOV_GROWTH_N; i++)
+		least = MIN_OF(least, w->rates[i]);
+	return w->n_rates < GOV_GROWTH_N ? 0 : least;
+}
 
 struct gov_meter {
 	uint64_t fresh[GOV_FRESH_N];	/* ring of first samples */

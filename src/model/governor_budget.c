@@ -65,16 +65,6 @@ note_others(struct gov_pool *pool, uint64_t others, bool calm)
 	pool->calm_most = 0;
 }
 
-static uint64_t
-lasting_growth(const struct gov_worker *w)
-{
-	uint64_t least = w->rates[0];
-
-	for (size_t i = 1; i < GOV_GROWTH_N; i++)
-		least = MIN_OF(least, w->rates[i]);
-	return w->n_rates < GOV_GROWTH_N ? 0 : least;
-}
-
 /* Sums up; true when what each worker has is known. */
 static bool
 add_up(struct governor *g, struct gov_worker *const *w, size_t n)
@@ -91,7 +81,7 @@ add_up(struct governor *g, struct gov_worker *const *w, size_t n)
 		if (w[i]->state == WS_KILLED || w[i]->state == WS_STOPPING ||
 		    (w[i]->state == WS_STARTING && w[i]->own_bytes == 0))
 			calm = false;
-		pool->growth += w[i]->state == WS_READY ? lasting_growth(w[i]) : 0;
+		pool->growth += w[i]->state == WS_READY ? governor_growth(w[i]) : 0;
 		if (is_ending(w[i]))
 			back += w[i]->own_bytes;
 		else if (w[i]->state == WS_READY && (w[i]->due != 0 || w[i]->has_successor))

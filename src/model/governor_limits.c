@@ -139,6 +139,17 @@ judge_gain(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
 	}
 }
 
+/* What a worker that grows on will have grown by when a successor could serve: one that will be
+ * above its limit by then need not be waited for. */
+static uint64_t
+ahead(const struct governor *g, const struct gov_worker *w, unsigned m, uint64_t limit)
+{
+	if ((BIT(gov_metric_reason(m)) & PASSING_REASONS) == 0)
+		return 0;
+	return MIN_OF(governor_growth(w) * g->pool.b.boot_ms / MSEC_PER_SEC,
+	    limit / 100 * GOV_AHEAD_PERCENT);
+}
+
 static void
 take_value(struct governor *g, const struct gov_policy *p, struct gov_worker *w, unsigned m,
     uint64_t value, uint64_t now_ms)
@@ -158,7 +169,7 @@ take_value(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
 	w->value[m] = value;
 	w->value_ms[m] = now_ms;
 	limit = governor_limit(g, p, m);
-	if (limit == 0 || value < limit) {
+	if (limit == 0 || value + ahead(g, w, m, limit) < limit) {
 		w->over[m] = 0;
 	} else if (w->over[m]++ == 0) {
 		w->over_value[m] = value;
@@ -167,7 +178,8 @@ take_value(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
 }
 
 /* One heavy request may be all there is to it. Half the time that it would take to go as far
- * above the limit as a growing worker may, or to where it would be killed. */
+ * above the limit as a growing worker may, or to where it would be killed, less the time that a
+ * successor takes. */
 static uint64_t
 idle_deadline(const struct governor *g, const struct gov_policy *p, const struct gov_worker *w,
     unsigned m, uint64_t now_ms)
@@ -182,7 +194,9 @@ idle_deadline(const struct governor *g, const struct gov_policy *p, const struct
 	left = most - w->value[m];
 	if (w->rate[m] == 0)
 		return now_ms + GOV_IDLE_MS;
-	return now_ms + MIN_OF(GOV_IDLE_MS, left * MSEC_PER_SEC / w->rate[m] / 2);
+	left = left * MSEC_PER_SEC / w->rate[m];
+	left -= MIN_OF(left, g->pool.b.boot_ms);
+	return now_ms + MIN_OF(GOV_IDLE_MS, left / 2);
 }
 
 static void

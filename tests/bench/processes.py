@@ -55,6 +55,14 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
 
 
+def peak_bytes(pid):
+    """The most that it has ever had resident, 0 when it is gone."""
+    for line in _read(pid, "status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
 def cpu_with_ended(pid):
     """Processor seconds of a process and all below it, those included that have ended; in ticks.
 
