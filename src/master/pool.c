@@ -85,6 +85,8 @@ pool_fini(struct pool *p)
 	for (size_t i = 0; i < p->n_leaving; i++)
 		listener_unref(p->leaving[i]);
 	free(p->leaving);
+	for (size_t i = 0; i < p->n_slots; i++)
+		pool_history_free(&p->slots[i]);
 	free(p->slots);
 	free(p->all);
 	free(p->view);

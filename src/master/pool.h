@@ -17,6 +17,7 @@
 #include "system/pressure.h"
 
 #include <ev.h>
+#include <jansson.h>
 
 #define POOL_WORKERS_MAX 10000u
 #define POOL_HOOKS_MAX   32u
@@ -48,6 +49,7 @@ struct slot {
 	uint64_t broken;		/* serial of one that has to end before the next starts, or 0 */
 	enum reason broken_reason;
 	struct gov_worker broken_gov;	/* as it was */
+	struct past *past;		/* owned: the memory of its last workers, pool_history.c */
 };
 
 struct pool {
@@ -209,6 +211,19 @@ void pool_pressure_tick(struct pool *p, uint64_t now);
 void pool_pressure_stop(struct pool *p);
 /* Processes have waited for memory within the last seconds. */
 bool pool_is_pressed(const struct pool *p, uint64_t now);
+
+/* pool_history.c */
+/* w has just been sampled, and has `rss` bytes with its descendants. */
+void pool_history_note(struct pool *p, struct worker *w, uint64_t rss, uint64_t now);
+/* w has ended: its history becomes the slot's. */
+void pool_history_ended(struct pool *p, struct worker *w);
+/* Of a slot that is given up. */
+void pool_history_free(struct slot *slot);
+/* One worker's history and what is to be known with it, as method Memory tells it; owned. *cursor
+ * is 0 for the first one, and goes on. NULL: there is none left, or no memory for it. */
+json_t *pool_history_part(const struct pool *p, uint64_t *cursor);
+/* What concerns all of them. */
+json_t *pool_history_facts(const struct pool *p);
 
 /* pool_sockets.c */
 /* Which lane of l w accepts from. */

@@ -216,6 +216,7 @@ pool_reaped(struct pool *p, struct worker *w, const struct death *d)
 	char how[80], next[128];
 
 	worker_reaped(w, d);
+	pool_history_ended(p, w);
 	attribute(p, w, d);
 	count(p, w);
 	death_describe(d, how, sizeof how);

@@ -210,6 +210,7 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 	measured = pool_measure(p, w, value[GM_RSS], now);
 	value[GM_USS] = measured ? w->footprint.uss : GOV_UNKNOWN;
 	value[GM_PSS] = measured ? w->footprint.pss : GOV_UNKNOWN;
+	pool_history_note(p, w, value[GM_RSS], now);
 	value[GM_AS] = s.as_bytes + w->group.as_bytes;
 	value[GM_FDS] = w->fds;
 	w->gov.own_bytes = footprint_most(&w->footprint, value[GM_RSS]);

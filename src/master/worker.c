@@ -64,6 +64,7 @@ worker_free(struct worker *w)
 	free(w->last_words);
 	free(w->server);
 	free(w->status);
+	history_free(&w->history);
 	generation_unref(w->gen);
 	free(w);
 }

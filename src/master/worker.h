@@ -17,6 +17,7 @@
 #include "master/output.h"
 #include "model/footprint.h"
 #include "model/governor.h"
+#include "model/history.h"
 #include "model/message.h"
 #include "system/procmem.h"
 #include "system/reap.h"
@@ -126,6 +127,7 @@ struct worker {
 	const char *uss_unavailable;	/* why it cannot be measured, NULL: it can */
 	uint64_t fds;
 	bool fds_unavailable;
+	struct history history;		/* of its samples since READY */
 	uint64_t next_sample_ms;
 };
 
