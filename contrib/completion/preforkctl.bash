@@ -18,18 +18,18 @@ _preforkctl_slots()
 _preforkctl()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local commands="status reload recycle stop scale report metrics help"
-	local options="--file --socket --json --no-wait --timeout --quick --help --version"
+	local commands="status reload recycle stop scale report memory metrics help"
+	local options="--file --socket --json --no-wait --timeout --quick --record --series --reload-on-rss --help --version"
 	local choices="$options $commands" i
 
 	COMPREPLY=()
 	case $prev in
-	--file | --socket)
+	--file | --socket | --record | --series)
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	--timeout | scale)
+	--timeout | --reload-on-rss | scale)
 		return
 		;;
 	recycle)

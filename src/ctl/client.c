@@ -79,7 +79,8 @@ send_call(struct client *c, const struct client_call *call, uint64_t deadline_ms
 	if (call->is_oneway)
 		r = varlink_put_oneway(&out, method, call->parameters);
 	else
-		r = varlink_put_call(&out, method, call->parameters, call->on_progress != NULL);
+		r = varlink_put_call(&out, method, call->parameters,
+		    call->on_progress != NULL || call->on_part != NULL);
 	return r < 0 ? r : io_send(c->fd, out.data, out.len, deadline_ms);
 }
 
@@ -138,7 +139,10 @@ client_call(struct client *c, const struct client_call *call, uint64_t deadline_
 		progress = json_string_value(json_object_get(a.parameters, "progress"));
 		if (progress != NULL && call->on_progress != NULL)
 			call->on_progress(progress);
+		r = call->on_part != NULL ? call->on_part(call->ctx, a.parameters) : 0;
 		json_decref(a.message);
+		if (r < 0)
+			return explain(r, e);
 	}
 	a.error = json_string_value(json_object_get(a.message, "error"));
 	if (a.error != NULL && strncmp(a.error, ours, strlen(ours)) == 0)

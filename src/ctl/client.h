@@ -29,6 +29,10 @@ struct client_call {
 	bool is_oneway;
 	/* Called for each progress text; asks for more than one answer when set. */
 	void (*on_progress)(const char *text);
+	/* Called for the parameters of each answer before the last one; likewise. Negative errno:
+	 * give up. */
+	int (*on_part)(void *ctx, const json_t *parameters);
+	void *ctx;
 };
 
 struct client_answer {

@@ -27,8 +27,8 @@ exit_of(int r, const struct err *e)
 	return r == -ETIMEDOUT ? CTL_TIMEOUT : CTL_FAILED;
 }
 
-static void
-show_json(const json_t *value)
+void
+command_show_json(const json_t *value)
 {
 	(void)json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_ENCODE_ANY |
 	    JSON_REAL_PRECISION(15));
@@ -51,7 +51,7 @@ check_answer(const struct ctl_request *rq, const struct client_answer *a, const 
 	if (a->error == NULL)
 		return CTL_DONE;
 	if (rq->options->as_json)
-		show_json(a->message);
+		command_show_json(a->message);
 	if (json_is_integer(slot))
 		ctl_complain("%s: there is no worker in slot %" JSON_INTEGER_FORMAT, what,
 		    json_integer_value(slot));
@@ -65,9 +65,8 @@ check_answer(const struct ctl_request *rq, const struct client_answer *a, const 
 	return CTL_FAILED;
 }
 
-/* Makes the call and checks its answer; what: for messages. */
-static enum ctl_exit
-make_call(const struct ctl_request *rq, const struct client_call *call, const char *what,
+enum ctl_exit
+command_call(const struct ctl_request *rq, const struct client_call *call, const char *what,
     struct client_answer *ret)
 {
 	enum ctl_exit result;
@@ -104,20 +103,20 @@ simple_call(const struct ctl_request *rq, const struct client_call *call, const 
     const char *done)
 {
 	struct client_answer a;
-	enum ctl_exit result = make_call(rq, call, what, &a);
+	enum ctl_exit result = command_call(rq, call, what, &a);
 
 	if (result != CTL_DONE)
 		return result;
 	if (rq->options->as_json)
-		show_json(a.parameters == NULL ? json_null() : a.parameters);
+		command_show_json(a.parameters == NULL ? json_null() : a.parameters);
 	else
 		printf("%s\n", done);
 	client_answer_done(&a);
 	return CTL_DONE;
 }
 
-static unsigned
-terminal_width(void)
+unsigned
+command_terminal_width(void)
 {
 	struct winsize ws;
 
@@ -132,15 +131,15 @@ run_status(const struct ctl_request *rq)
 	const struct client_call call = { .method = "Status" };
 	AUTO_BUF struct buf out = BUF_INIT(OUTPUT_MAX);
 	struct client_answer a;
-	enum ctl_exit result = make_call(rq, &call, "status", &a);
+	enum ctl_exit result = command_call(rq, &call, "status", &a);
 	const json_t *status;
 
 	if (result != CTL_DONE)
 		return result;
 	status = json_object_get(a.parameters, "status");
 	if (rq->options->as_json && status != NULL) {
-		show_json(status);
-	} else if (status_print_table(status, terminal_width(), &out) < 0) {
+		command_show_json(status);
+	} else if (status_print_table(status, command_terminal_width(), &out) < 0) {
 		ctl_complain("the status is not understood");
 		result = CTL_FAILED;
 	} else {
@@ -156,7 +155,7 @@ run_metrics(const struct ctl_request *rq)
 	const struct client_call call = { .method = "Status" };
 	AUTO_BUF struct buf out = BUF_INIT(OUTPUT_MAX);
 	struct client_answer a;
-	enum ctl_exit result = make_call(rq, &call, "metrics", &a);
+	enum ctl_exit result = command_call(rq, &call, "metrics", &a);
 
 	if (result != CTL_DONE)
 		return result;
@@ -197,11 +196,11 @@ run_reload(const struct ctl_request *rq)
 	}
 	result = ping(rq);
 	if (result == CTL_DONE)
-		result = make_call(rq, &call, "reload", &a);
+		result = command_call(rq, &call, "reload", &a);
 	if (result != CTL_DONE)
 		return result;
 	if (rq->options->as_json)
-		show_json(a.parameters == NULL ? json_null() : a.parameters);
+		command_show_json(a.parameters == NULL ? json_null() : a.parameters);
 	else
 		printf("reloaded, generation %" JSON_INTEGER_FORMAT "\n",
 		    json_integer_value(json_object_get(a.parameters, "generation")));
@@ -311,7 +310,7 @@ run_stop(const struct ctl_request *rq)
 		ctl_complain("out of memory");
 		return CTL_FAILED;
 	}
-	result = make_call(rq, &call, "stop", &a);
+	result = command_call(rq, &call, "stop", &a);
 	json_decref(call.parameters);
 	if (result != CTL_DONE)
 		return result;
@@ -335,12 +334,12 @@ run_report(const struct ctl_request *rq)
 		ctl_complain("out of memory");
 		return CTL_FAILED;
 	}
-	result = make_call(rq, &call, "report", &a);
+	result = command_call(rq, &call, "report", &a);
 	json_decref(call.parameters);
 	if (result != CTL_DONE)
 		return result;
 	if (rq->options->as_json)
-		show_json(a.parameters == NULL ? json_null() : a.parameters);
+		command_show_json(a.parameters == NULL ? json_null() : a.parameters);
 	else
 		ctl_show(STDOUT_FILENO, "", text_of(&a, "text") == NULL ? "" : text_of(&a, "text"));
 	client_answer_done(&a);
@@ -360,6 +359,8 @@ const struct ctl_command commands[] = {
 	    "set the number of workers until the next reload" },
 	{ "report", "SLOT", false, false, is_number, run_report,
 	    "show what the threads of a worker are doing" },
+	{ "memory", NULL, false, false, NULL, memory_run,
+	    "say how the memory of the workers grows, and why" },
 	{ "metrics", NULL, false, false, NULL, run_metrics,
 	    "print OpenMetrics" },
 };

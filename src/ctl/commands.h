@@ -26,6 +26,15 @@ struct ctl_command {
 	const char *help;
 };
 
+/* Makes the call and checks its answer; what: for messages. CTL_DONE: *ret is to be freed. */
+enum ctl_exit command_call(const struct ctl_request *rq, const struct client_call *call,
+    const char *what, struct client_answer *ret);
+void command_show_json(const json_t *value);
+unsigned command_terminal_width(void);
+
+/* memory.c. With options->series it needs no connection. */
+enum ctl_exit memory_run(const struct ctl_request *rq);
+
 /* NULL: no such command. */
 const struct ctl_command *command_find(const char *name);
 extern const struct ctl_command commands[];

@@ -59,7 +59,9 @@ static void
 print_usage(FILE *to)
 {
 	fprintf(to, "usage: preforkctl [--file FILE.ini | --socket PATH] [--json] [--no-wait]\n"
-	    "                  [--timeout SECONDS] COMMAND\n\n");
+	    "                  [--timeout SECONDS] COMMAND\n"
+	    "       preforkctl memory [--record FILE.csv]\n"
+	    "       preforkctl memory --series FILE.csv [--json] [--reload-on-rss SIZE]\n\n");
 	for (size_t i = 0; i < commands_n; i++) {
 		const struct ctl_command *c = &commands[i];
 		char left[40];
@@ -98,6 +100,9 @@ parse_options(int argc, char **argv, struct ctl_options *o)
 		{ "no-wait", no_argument, NULL, 'n' },
 		{ "quick", no_argument, NULL, 'q' },
 		{ "timeout", required_argument, NULL, 't' },
+		{ "series", required_argument, NULL, 'S' },
+		{ "record", required_argument, NULL, 'R' },
+		{ "reload-on-rss", required_argument, NULL, 'L' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
@@ -129,6 +134,18 @@ parse_options(int argc, char **argv, struct ctl_options *o)
 			}
 			o->has_timeout = true;
 			break;
+		case 'S':
+			o->series = optarg;
+			break;
+		case 'R':
+			o->record = optarg;
+			break;
+		case 'L':
+			if (value_parse_size(optarg, &o->reload_on_rss, &e) < 0) {
+				ctl_complain("--reload-on-rss: %s", e.text);
+				return CTL_USAGE;
+			}
+			break;
 		case 'h':
 			print_usage(stdout);
 			return CTL_DONE;
@@ -144,6 +161,22 @@ parse_options(int argc, char **argv, struct ctl_options *o)
 	return -1;
 }
 
+/* What is wrong with the options of memory, NULL: nothing. */
+static const char *
+check_memory(const struct ctl_options *o, const struct ctl_command *command)
+{
+	if (strcmp(command->name, "memory") != 0 &&
+	    (o->series != NULL || o->record != NULL || o->reload_on_rss != 0))
+		return "--series, --record and --reload-on-rss belong to memory";
+	if (o->series != NULL && o->record != NULL)
+		return "--series and --record exclude each other";
+	if (o->series != NULL && (o->file != NULL || o->socket != NULL))
+		return "--series needs no instance: without --file and --socket";
+	if (o->series == NULL && o->reload_on_rss != 0)
+		return "--reload-on-rss belongs to --series; an instance has its own";
+	return NULL;
+}
+
 static enum ctl_exit
 run(int argc, char **argv)
 {
@@ -153,6 +186,7 @@ run(int argc, char **argv)
 	const struct ctl_command *command;
 	struct ctl_request rq = { .options = &options, .client = &client };
 	uint64_t find_deadline_ms;
+	const char *problem;
 	int early = parse_options(argc, argv, &options);
 	int n_args = argc - optind - 1;
 	enum ctl_exit result;
@@ -179,6 +213,11 @@ run(int argc, char **argv)
 		return complain_usage("bad argument", rq.arg);
 	if (options.quick && strcmp(command->name, "stop") != 0)
 		return complain_usage("--quick belongs to stop, not to", command->name);
+	problem = check_memory(&options, command);
+	if (problem != NULL)
+		return complain_usage(problem, NULL);
+	if (options.series != NULL)
+		return command->run(&rq);
 
 	find_deadline_ms = io_deadline(options.has_timeout ? options.timeout_ms : TIMEOUT_MS);
 	rq.deadline_ms = options.has_timeout ? find_deadline_ms :

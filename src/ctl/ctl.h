@@ -23,6 +23,9 @@ struct ctl_options {
 	bool quick;
 	bool has_timeout;
 	uint64_t timeout_ms;	/* with has_timeout; 0: none */
+	const char *series;	/* --series: of memory, a file instead of a master */
+	const char *record;	/* --record: of memory */
+	uint64_t reload_on_rss;	/* --reload-on-rss: with --series, bytes; 0: not given */
 };
 
 /* One line on stderr, "preforkctl: ...", made safe for a terminal. */

@@ -229,6 +229,22 @@ control_answer(struct control *c, control_call_id id, const char *error, json_t 
 }
 
 void
+control_stream(struct control_conn *conn)
+{
+	struct control *c = conn->owner;
+	bool is_last = false;
+	json_t *part = c->ops->memory(c->ctx, &conn->cursor, &is_last);
+
+	if (part == NULL || varlink_put_reply(&conn->out, part, !is_last) < 0)
+		conn->is_broken = true;
+	json_decref(part);
+	if (is_last || conn->is_broken) {
+		conn->streams = false;
+		conn->call = 0;
+	}
+}
+
+void
 control_reply(struct control *c, control_call_id id, json_t *parameters)
 {
 	control_answer(c, id, NULL, parameters);

@@ -43,6 +43,9 @@ struct control_ops {
 	void (*scale)(void *ctx, control_call_id id, unsigned workers);
 	void (*stop)(void *ctx, control_call_id id, bool quick);
 	void (*report)(void *ctx, control_call_id id, unsigned slot);
+	/* The next part of the answer to Memory, an owned object; *cursor is 0 for the first part and
+	 * the master's own after that; *ret_last says that it was the last. NULL: out of memory. */
+	json_t *(*memory)(void *ctx, uint64_t *cursor, bool *ret_last);
 };
 
 struct control_path {

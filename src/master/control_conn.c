@@ -95,6 +95,8 @@ advance(struct control_conn *conn)
 			ev_io_start(c->loop, &conn->writable);
 			control_dispatch(conn, message);
 		}
+	} else if (conn->out.len == 0 && conn->streams) {
+		control_stream(conn);
 	} else if (conn->out.len == 0) {
 		ev_io_stop(c->loop, &conn->writable);
 	}

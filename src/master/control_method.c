@@ -183,6 +183,20 @@ call_report(const struct request *rq)
 	c->ops->report(c->ctx, rq->id, slot);
 }
 
+/* One part goes out after the other, each when the one before it has been taken. */
+static void
+call_memory(const struct request *rq)
+{
+	if (rq->conn->call != rq->id)	/* nobody wants an answer */
+		return;
+	if (!rq->conn->wants_more) {
+		control_answer(rq->conn->owner, rq->id, VARLINK_SERVICE ".ExpectedMore", NULL);
+		return;
+	}
+	rq->conn->streams = true;
+	rq->conn->cursor = 0;
+}
+
 static void
 call_get_info(const struct request *rq)
 {
@@ -200,6 +214,7 @@ static const struct method manager_methods[] = {
 	{ "Scale", true, { "workers" }, call_scale },
 	{ "Stop", true, { "quick" }, call_stop },
 	{ "Report", true, { "slot" }, call_report },
+	{ "Memory", false, { NULL }, call_memory },
 	{ "Ping", false, { NULL }, call_ping },
 };
 
@@ -315,6 +330,7 @@ control_dispatch(struct control_conn *conn, json_t *message)
 		conn->call = rq.id;
 		conn->wants_more = call.more;
 		conn->slot = 0;
+		conn->streams = false;
 	}
 	run(&rq, call.method);
 	varlink_call_done(&call);

@@ -38,6 +38,8 @@ struct control_conn {
 	bool at_eof;		/* sends nothing more, but may still read */
 	control_call_id call;	/* being worked on; 0: none */
 	bool wants_more;
+	bool streams;		/* its answer has parts: the next one when this one is sent */
+	uint64_t cursor;	/* where the master is in it */
 	uint64_t slot;		/* parameter of that call, for NoSuchSlot */
 	uint64_t used;		/* when it last did something, in the owner's count */
 	struct buf in, out;
@@ -75,5 +77,8 @@ void control_dispatch(struct control_conn *conn, json_t *message);
  * stolen and may be NULL. */
 void control_answer(struct control *c, control_call_id id, const char *error,
     json_t *parameters);
+
+/* control.c: puts the next part of conn's answer into its buffer. */
+void control_stream(struct control_conn *conn);
 
 #endif

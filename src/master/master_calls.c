@@ -308,6 +308,17 @@ master_calls_gone(struct master *m, const struct worker *w)
 	arm_report_deadline(m);
 }
 
+static json_t *
+op_memory(void *ctx, uint64_t *cursor, bool *ret_last)
+{
+	const struct master *m = ctx;
+	uint64_t before = *cursor;
+	json_t *part = pool_history_part(&m->pool, cursor);
+
+	*ret_last = part == NULL && *cursor == before;
+	return *ret_last ? pool_history_facts(&m->pool) : part;
+}
+
 const struct control_ops master_control_ops = {
 	.status = op_status,
 	.reload = op_reload,
@@ -315,4 +326,5 @@ const struct control_ops master_control_ops = {
 	.scale = op_scale,
 	.stop = op_stop,
 	.report = op_report,
+	.memory = op_memory,
 };

@@ -40,6 +40,13 @@ const char varlink_description[] =
     "# What the worker of a slot is doing: the stacks of its threads.\n"
     "method Report(slot: int) -> (text: string)\n"
     "\n"
+    "# How the memory of the workers has changed, also of those that ended last in their slots.\n"
+    "# To be called with \"more\": each reply but the last has one worker, with slot, serial,\n"
+    "# generation, ended, preloaded, limit_rss_bytes, limit_uss_bytes and its samples: arrays of\n"
+    "# ms, rss_bytes, uss_bytes, pss_bytes, requests, in_flight, fds, null where not known. The\n"
+    "# last one has what concerns all: name, workers, preloaded, and both limits.\n"
+    "method Memory() -> (worker: ?object, facts: ?object)\n"
+    "\n"
     "# Answers as long as the master's event loop turns.\n"
     "method Ping() -> ()\n"
     "\n"
@@ -70,7 +77,9 @@ const char varlink_service_description[] =
     "\n"
     "error MethodNotImplemented (method: string)\n"
     "\n"
-    "error InvalidParameter (parameter: string)\n";
+    "error InvalidParameter (parameter: string)\n"
+    "\n"
+    "error ExpectedMore ()\n";
 
 int
 varlink_take(struct buf *b, size_t max, json_t **ret)

@@ -33,7 +33,7 @@ class Protocol(harness.Case):
                           {"interface": "io.preforkd.Manager"})["parameters"]["description"]
             self.assertTrue(text.lstrip("# \n").startswith("interface io.preforkd.Manager")
                             or "\ninterface io.preforkd.Manager" in text)
-            for method in "Status Reload Recycle Scale Stop Report Ping".split():
+            for method in "Status Reload Recycle Scale Stop Report Memory Ping".split():
                 self.assertRegex(text, r"(?m)^method %s\(" % method)
 
     def test_errors(self):

@@ -3,6 +3,7 @@
  */
 #include "control_rig.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -80,9 +81,26 @@ fake_report(void *ctx UNUSED, control_call_id id, unsigned slot)
 	control_reply(control, id, json_pack("{s:s}", "text", "stacks"));
 }
 
+static json_t *
+fake_memory(void *ctx, uint64_t *cursor, bool *ret_last)
+{
+	json_t *worker;
+
+	note("memory", 0, (unsigned)*cursor, false);
+	if (asked.parts == UINT_MAX)
+		return NULL;
+	*ret_last = *cursor == asked.parts;
+	if (*ret_last)
+		return json_pack("{s:{}}", "facts");
+	worker = fake_status(ctx);
+	(void)json_object_set_new(worker, "serial", json_integer((json_int_t)++*cursor));
+	return json_pack("{s:o}", "worker", worker);
+}
+
 const struct control_ops rig_ops = {
 	.status = fake_status, .reload = fake_reload, .recycle = fake_recycle,
 	.scale = fake_scale, .stop = fake_stop, .report = fake_report,
+	.memory = fake_memory,
 };
 
 static void

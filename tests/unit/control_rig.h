@@ -28,7 +28,8 @@ extern struct asked {
 	unsigned number;
 	bool flag;
 	unsigned n;
-	size_t status_bytes;	/* of its next status */
+	size_t status_bytes;	/* of its next status, or part of Memory */
+	unsigned parts;		/* of Memory, before the last one; UINT_MAX: out of memory */
 } asked;
 
 void rig_setup(void);

@@ -41,6 +41,9 @@ static const struct {
 	{ CALL("Report", "{\"slot\":2}"), "{\"parameters\":{\"text\":\"stacks\"}}", "report", 2,
 	    false },
 	{ CALL("Report", "{}"), BAD("slot"), NULL, 0, false },
+	{ CALL("Memory", "{}"), "{\"error\":\"org.varlink.service.ExpectedMore\"}", NULL, 0,
+	    false },
+	{ CALL("Memory", "{\"slot\":1}"), BAD("slot"), NULL, 0, false },
 	{ CALL("Nothing", "{}"), "{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":"
 	    "{\"method\":\"io.preforkd.Manager.Nothing\"}}", NULL, 0, false },
 	{ "{\"method\":\"com.example.Other.Do\"}", "{\"error\":"
