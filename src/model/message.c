@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-enum value_kind { VALUE_NUMBER, VALUE_FLAG, VALUE_TEXT, VALUE_IGNORED };
+enum value_kind { VALUE_NUMBER, VALUE_FLAG, VALUE_TEXT, VALUE_SIZES, VALUE_IGNORED };
 
 struct key_row {
 	const char *key;
@@ -54,6 +54,10 @@ static const struct key_row rows[] = {
 	NUMBER("CONNECTIONS", MK_CONNECTIONS, connections),
 	FLAG("BORN", MK_BORN),
 	FLAG("FORKS", MK_FORKS),
+	{ "TRIMMED", MK_TRIMMED, VALUE_SIZES, offsetof(struct message, trimmed), 0 },
+	TEXT("UNTRIMMED", MK_UNTRIMMED, untrimmed),
+	NUMBER("TOOK_USEC", MK_TOOK, took_usec),
+	NUMBER("TRACED", MK_TRACED, traced),
 };
 
 static const struct key_row *
@@ -85,6 +89,23 @@ parse_number(const char *s, size_t len, uint64_t *ret)
 	return 0;
 }
 
+/* Exactly three sizes between commas. */
+static int
+parse_sizes(const char *s, size_t len, uint64_t ret[static 3])
+{
+	const char *end = s + len;
+
+	for (int i = 0; i < 3; i++) {
+		const char *comma = i < 2 ? memchr(s, ',', (size_t)(end - s)) : end;
+
+		if (comma == NULL || parse_number(s, (size_t)(comma - s), &ret[i]) < 0 ||
+		    ret[i] > MESSAGE_SIZE_MAX)
+			return -EBADMSG;
+		s = comma + 1;
+	}
+	return 0;
+}
+
 static int
 parse_line(const char *line, size_t len, struct message *m)
 {
@@ -92,7 +113,7 @@ parse_line(const char *line, size_t len, struct message *m)
 	const struct key_row *row;
 	const char *value;
 	size_t value_len;
-	uint64_t number;
+	uint64_t number, sizes[3];
 
 	if (eq == NULL || eq == line)
 		return -EBADMSG;
@@ -115,6 +136,11 @@ parse_line(const char *line, size_t len, struct message *m)
 	case VALUE_TEXT:
 		memcpy((char *)m + row->offset, &value, sizeof value);
 		memcpy((char *)m + row->len_offset, &value_len, sizeof value_len);
+		break;
+	case VALUE_SIZES:
+		if (parse_sizes(value, value_len, sizes) < 0)
+			return -EBADMSG;
+		memcpy((char *)m + row->offset, sizes, sizeof sizes);
 		break;
 	case VALUE_IGNORED:
 		break;

@@ -3,7 +3,7 @@
  *
  * One datagram holds lines KEY=VALUE in the grammar of sd_notify(3). The same
  * parser reads what arrives on a command's own NOTIFY_SOCKET. Values of ERROR,
- * STATUS, SERVER and TEXT carry newlines as the two characters \n and a backslash
+ * STATUS, SERVER, TEXT and UNTRIMMED carry newlines as the two characters \n and a backslash
  * as \\. Unknown keys are ignored; a line without '=' or a number that is none
  * makes the whole datagram bad. See preforkd-worker(7).
  */
@@ -15,6 +15,7 @@
 struct buf;
 
 #define MESSAGE_MAX 4096	/* bytes of one datagram */
+#define MESSAGE_SIZE_MAX (UINT64_C(1) << 50)	/* larger sizes of memory are no sizes */
 
 enum message_key {
 	MK_READY	= 1 << 0,
@@ -35,6 +36,10 @@ enum message_key {
 	MK_CONNECTIONS	= 1 << 20,	/* open ones */
 	MK_BORN	= 1 << 21,	/* first word of a forked worker: the kernel adds its pid */
 	MK_FORKS	= 1 << 22,	/* of a mold with READY: it will fork workers */
+	MK_TRIMMED	= 1 << 23,	/* three sizes: before, after gc, after malloc_trim */
+	MK_UNTRIMMED	= 1 << 24,	/* text: why not */
+	MK_TOOK		= 1 << 25,	/* TOOK_USEC: how long requests waited for the trim */
+	MK_TRACED	= 1 << 26,	/* what tracing costs at the moment */
 	/* to the worker */
 	MK_LIMITS	= 1 << 15,	/* LIMITS=requests */
 	MK_DRAIN	= 1 << 16,
@@ -52,6 +57,9 @@ struct message {
 	uint64_t report;
 	uint64_t limits;
 	uint64_t grace_usec;
+	uint64_t trimmed[3];	/* bytes, each at most MESSAGE_SIZE_MAX */
+	uint64_t took_usec;
+	uint64_t traced;	/* bytes */
 	/* into the parsed datagram, not NUL-terminated, still escaped */
 	const char *text;	/* ERROR, or TEXT */
 	size_t text_len;
@@ -59,6 +67,8 @@ struct message {
 	size_t status_len;
 	const char *server;
 	size_t server_len;
+	const char *untrimmed;
+	size_t untrimmed_len;
 };
 
 /* Returns 0, or -EBADMSG, -EMSGSIZE. data stays the caller's and must outlive *ret. */

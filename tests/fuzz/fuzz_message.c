@@ -37,5 +37,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_text(m.status, m.status_len);
 	if ((m.has & MK_SERVER) != 0)
 		check_text(m.server, m.server_len);
+	if ((m.has & MK_UNTRIMMED) != 0)
+		check_text(m.untrimmed, m.untrimmed_len);
+	if ((m.has & MK_TRIMMED) != 0)
+		for (size_t i = 0; i < ARRAY_LEN(m.trimmed); i++)
+			assert(m.trimmed[i] <= MESSAGE_SIZE_MAX);
 	return 0;
 }

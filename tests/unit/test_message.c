@@ -38,6 +38,19 @@ static const struct {
 	{ "=1", -EBADMSG, 0 },
 	{ "READY=1\nrubbish", -EBADMSG, 0 },
 	{ "\xff\xfe\x01", -EBADMSG, 0 },
+	{ "TRIMMED=30,20,10\nTOOK_USEC=5", 0, MK_TRIMMED | MK_TOOK },
+	{ "TRIMMED=0,0,1125899906842624", 0, MK_TRIMMED },
+	{ "TRIMMED=0,0,1125899906842625", -EBADMSG, 0 },
+	{ "TRIMMED=1,2", -EBADMSG, 0 },
+	{ "TRIMMED=1,2,", -EBADMSG, 0 },
+	{ "TRIMMED=,,", -EBADMSG, 0 },
+	{ "TRIMMED=1,2,3,4", -EBADMSG, 0 },
+	{ "TRIMMED=1,-2,3", -EBADMSG, 0 },
+	{ "TRIMMED=", -EBADMSG, 0 },
+	{ "TRIMMED", -EBADMSG, 0 },
+	{ "UNTRIMMED=it drains", 0, MK_UNTRIMMED },
+	{ "TRACED=0", 0, MK_TRACED },
+	{ "TRACED=much", -EBADMSG, 0 },
 	{ "REPORT=7\nMORE=1\nTEXT=a\\nb", 0, MK_REPORT | MK_MORE | MK_TEXT },
 	{ "DRAIN=1\nGRACE_USEC=5\nLIMITS=9\nREOPEN=1", 0,
 	    MK_DRAIN | MK_GRACE | MK_LIMITS | MK_REOPEN },
@@ -57,7 +70,7 @@ END_TEST
 START_TEST(test_values)
 {
 	static const char text[] = "REQUESTS=12\nBUSY=3\nOLDEST_USEC=99\nERROR=no\nSTATUS=x=y\n"
-	    "SERVER=s 1";
+	    "SERVER=s 1\nTRIMMED=300,20,1\nTOOK_USEC=8\nTRACED=77\nUNTRIMMED=busy";
 	struct message m;
 
 	ck_assert_int_eq(message_parse(text, sizeof text - 1, &m), 0);
@@ -69,6 +82,13 @@ START_TEST(test_values)
 	ck_assert_uint_eq(m.status_len, 3);
 	ck_assert_int_eq(memcmp(m.status, "x=y", 3), 0);
 	ck_assert_int_eq(memcmp(m.server, "s 1", 3), 0);
+	ck_assert_uint_eq(m.trimmed[0], 300);
+	ck_assert_uint_eq(m.trimmed[1], 20);
+	ck_assert_uint_eq(m.trimmed[2], 1);
+	ck_assert_uint_eq(m.took_usec, 8);
+	ck_assert_uint_eq(m.traced, 77);
+	ck_assert_uint_eq(m.untrimmed_len, 4);
+	ck_assert_int_eq(memcmp(m.untrimmed, "busy", 4), 0);
 }
 END_TEST
 
