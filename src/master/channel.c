@@ -59,8 +59,9 @@ channel_notify_open(pid_t master, uint64_t serial, char name[NOTIFY_NAME_MAX])
 	return TAKE_FD(fd);
 }
 
+/* ret_fd: gets the first descriptor, NULL: it is closed as well. */
 static void
-take_control(struct msghdr *msg, struct channel_sender *sender)
+take_control(struct msghdr *msg, struct channel_sender *sender, int *ret_fd)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {
 		if (c->cmsg_level != SOL_SOCKET)
@@ -72,7 +73,10 @@ take_control(struct msghdr *msg, struct channel_sender *sender)
 				int fd;
 
 				memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-				close(fd);
+				if (ret_fd != NULL && *ret_fd < 0)
+					*ret_fd = fd;
+				else
+					close(fd);
 			}
 		} else if (c->cmsg_type == SCM_CREDENTIALS && sender != NULL) {
 			struct ucred cred;
@@ -96,6 +100,12 @@ peer_closed(int fd)
 ssize_t
 channel_recv(int fd, char *data, size_t size, struct channel_sender *sender)
 {
+	return channel_recv_fd(fd, data, size, sender, NULL);
+}
+
+ssize_t
+channel_recv_fd(int fd, char *data, size_t size, struct channel_sender *sender, int *ret_fd)
+{
 	/* Room for the kernel's limit of 253 descriptors: a cut control message would be
 	 * descriptors that stay open without anybody knowing them. */
 	union {
@@ -111,12 +121,14 @@ channel_recv(int fd, char *data, size_t size, struct channel_sender *sender)
 
 	if (sender != NULL)
 		*sender = (struct channel_sender){ .uid = (uid_t)-1 };
+	if (ret_fd != NULL)
+		*ret_fd = -1;
 	do {
 		n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
-	take_control(&msg, sender);
+	take_control(&msg, sender, ret_fd);
 	if ((msg.msg_flags & MSG_TRUNC) != 0)
 		return -EMSGSIZE;
 	if (n == 0 && peer_closed(fd))

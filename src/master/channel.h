@@ -3,7 +3,7 @@
  *
  * One SOCK_SEQPACKET socketpair per worker; and for plain commands one datagram socket
  * each that plays systemd's NOTIFY_SOCKET. Descriptors that a peer attaches are closed
- * unseen. Nothing here blocks or logs.
+ * unseen, unless one is asked for. Nothing here blocks or logs.
  */
 #ifndef PREFORKD_CHANNEL_H
 #define PREFORKD_CHANNEL_H
@@ -32,6 +32,10 @@ struct channel_sender {
  * closed, -EMSGSIZE: longer than size (it is gone), or another negative errno.
  * sender may be NULL. */
 ssize_t channel_recv(int fd, char *data, size_t size, struct channel_sender *sender);
+/* The same; the first descriptor that came along is the caller's, *ret_fd is -1 without one. It
+ * may be anything. */
+ssize_t channel_recv_fd(int fd, char *data, size_t size, struct channel_sender *sender,
+    int *ret_fd);
 
 #define CHANNEL_FDS_MAX 128	/* descriptors with one datagram */
 

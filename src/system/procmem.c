@@ -19,6 +19,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
@@ -198,6 +199,52 @@ procmem_statm_error(void)
 	error = footprint_statm_error(major, minor, cpus > 0 ? (unsigned)cpus : 1,
 	    (uint64_t)sysconf(_SC_PAGESIZE));
 	return error;
+}
+
+/* By its path in our /proc: mount namespaces of others have other devices below the same names. */
+static int
+check_rollup(int fd, pid_t pid)
+{
+	char link[PATH_MAX], want[PATH_MAX], is[PATH_MAX];
+	struct stat proc, st;
+	struct statfs fs;
+	ssize_t len;
+	int n;
+
+	if (fd < 0)
+		return -EBADF;
+	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0 || stat(procmem_root, &proc) < 0)
+		return -errno;
+	if (fs.f_type != PROC_SUPER_MAGIC || st.st_dev != proc.st_dev || !S_ISREG(st.st_mode))
+		return -EINVAL;
+	n = snprintf(want, sizeof(want), "%s/%d/smaps_rollup", procmem_root, (int)pid);
+	if (n < 0 || (size_t)n >= sizeof(want))
+		return -ENAMETOOLONG;
+	n = snprintf(link, sizeof(link), "%s/self/fd/%d", procmem_root, fd);
+	if (n < 0 || (size_t)n >= sizeof(link))
+		return -ENAMETOOLONG;
+	len = readlink(link, is, sizeof(is));
+	if (len < 0)
+		return -errno;
+	return (size_t)len == strlen(want) && memcmp(is, want, (size_t)len) == 0 ? 0 : -EINVAL;
+}
+
+int
+procmem_adopt_rollup(struct procmem *m, pid_t pid, int fd)
+{
+	AUTO_CLOSE int passed = fd;
+	int own, r = check_rollup(passed, pid);
+
+	if (r >= 0 && m->statm_fd < 0)
+		r = procmem_open(m, pid);
+	if (r < 0)
+		return r;
+	base_close_p(&m->rollup_fd);
+	/* One of our own is better where we may: who shares a descriptor can make readers wait, by
+	 * a read of his own that does not end (the kernel lets one in at a time). */
+	own = open_of_pid(pid, "smaps_rollup", 0);
+	m->rollup_fd = own >= 0 ? own : TAKE_FD(passed);
+	return 0;
 }
 
 void

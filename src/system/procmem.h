@@ -46,6 +46,11 @@ int procmem_read_rollup(struct procmem *m, struct procmem_rollup *ret);
 int procmem_read_peak(struct procmem *m, uint64_t *ret);
 /* How far procmem_read() may be off on this machine, in bytes (footprint_statm_error()). */
 uint64_t procmem_statm_error(void);
+/* A descriptor that the process itself has opened and sent, and that may as well be anything else:
+ * kept for procmem_read_rollup() when it is that process's smaps_rollup and this process may not
+ * open it by itself. Takes fd in any case. The process must have exec'd and not be reaped. 0,
+ * -EINVAL when it is something else, or another negative errno. */
+int procmem_adopt_rollup(struct procmem *m, pid_t pid, int fd);
 void procmem_close(struct procmem *m);
 
 /* Number of open descriptors of a process (entries of /proc/PID/fd). -EACCES when this

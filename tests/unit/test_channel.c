@@ -111,6 +111,33 @@ START_TEST(descriptors_are_closed)
 }
 END_TEST
 
+/* The first is kept for those who ask for it. */
+START_TEST(one_descriptor_is_kept)
+{
+	unsigned before = count_open();
+	int pipes[2], fds[3], fd = 77;
+	char data[16];
+
+	ck_assert_int_eq(channel_send(theirs, "x", 1, -1), 0);
+	ck_assert_int_eq(channel_recv_fd(ours, data, sizeof data, NULL, &fd), 1);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_int_eq(channel_recv_fd(ours, data, sizeof data, NULL, &fd), -EAGAIN);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_int_eq(pipe(pipes), 0);
+	fds[0] = pipes[1];
+	fds[1] = fds[2] = pipes[0];
+	ck_assert_int_eq(channel_send_fds(theirs, "READY=1", 7, fds, 3), 0);
+	ck_assert_int_eq(channel_recv_fd(ours, data, sizeof data, NULL, &fd), 7);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_WRONLY);
+	close(fd);
+	close(pipes[0]);
+	close(pipes[1]);
+	ck_assert_uint_eq(count_open(), before);
+}
+END_TEST
+
 /* By the kernel: the sender, not the one who opened the socket; only while asked for. */
 START_TEST(senders_are_named)
 {
@@ -147,6 +174,7 @@ main(void)
 	tcase_add_test(tc, plain);
 	tcase_add_test(tc, descriptors_go_along);
 	tcase_add_test(tc, descriptors_are_closed);
+	tcase_add_test(tc, one_descriptor_is_kept);
 	tcase_add_test(tc, senders_are_named);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);

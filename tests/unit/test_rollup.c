@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #define MB (UINT64_C(1) << 20)
@@ -254,6 +255,111 @@ START_TEST(of_another_user)
 }
 END_TEST
 
+static int
+open_of(pid_t pid, const char *name)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_msg(fd >= 0, "%s", path);
+	return fd;
+}
+
+static unsigned
+count_open(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void
+refuse(struct procmem *m, pid_t pid, int fd, const char *what)
+{
+	int before = m->rollup_fd;
+
+	ck_assert_msg(fd >= 0, "%s", what);
+	ck_assert_msg(procmem_adopt_rollup(m, pid, fd) == -EINVAL, "%s", what);
+	ck_assert_msg(fcntl(fd, F_GETFD) < 0, "%s is not closed", what);
+	ck_assert_int_eq(m->rollup_fd, before);
+}
+
+/* What a hostile worker may send in its place: refused and closed. */
+START_TEST(what_is_not_adopted)
+{
+	struct child c = start_child(map(32 * MB, MAP_SHARED));
+	struct procmem m = PROCMEM_NONE;
+	unsigned before = count_open();
+	int pipes[2], sockets[2];
+	char path[128], step;
+
+	procmem_root = "/proc";
+	ck_assert_int_eq(read(c.from, &step, 1), 1);
+	ck_assert_int_eq(pipe(pipes), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+	refuse(&m, c.pid, pipes[0], "pipe");
+	refuse(&m, c.pid, pipes[1], "other end of it");
+	refuse(&m, c.pid, sockets[0], "socket");
+	close(sockets[1]);
+	refuse(&m, c.pid, open_of(c.pid, "statm"), "statm");
+	refuse(&m, c.pid, open_of(c.pid, "smaps"), "smaps");
+	refuse(&m, c.pid, open_of(c.pid, "."), "folder");
+	refuse(&m, c.pid, open_of(getpid(), "smaps_rollup"), "of another process");
+	refuse(&m, getpid(), open_of(c.pid, "smaps_rollup"), "of another process");
+	refuse(&m, c.pid, memfd_create("smaps_rollup", 0), "memfd");
+	refuse(&m, c.pid, open("/dev/zero", O_RDONLY), "device");
+	snprintf(path, sizeof(path), "%s/smaps_rollup", root);
+	refuse(&m, c.pid, open(path, O_RDONLY | O_CREAT, 0600), "file of that name");
+	ck_assert_int_eq(procmem_adopt_rollup(&m, c.pid, -1), -EBADF);
+	ck_assert_int_eq(m.statm_fd, -1);
+	ck_assert_uint_eq(count_open(), before);
+	/* the number of a child that is no more */
+	pipes[0] = open_of(c.pid, "smaps_rollup");
+	kill(c.pid, SIGKILL);
+	ck_assert_int_eq(waitpid(c.pid, NULL, 0), c.pid);
+	ck_assert_int_lt(procmem_adopt_rollup(&m, c.pid, pipes[0]), 0);
+	ck_assert_uint_eq(count_open(), before);
+}
+END_TEST
+
+/* Where this process may not open it by itself, the one that was sent is read. */
+START_TEST(what_is_adopted)
+{
+	struct procmem m = PROCMEM_NONE;
+	struct procmem_rollup r;
+	pid_t pid = getppid();
+	int fd, again;
+
+	procmem_root = "/proc";
+	fd = open_of(pid, "smaps_rollup");
+	ck_assert_int_eq(procmem_adopt_rollup(&m, pid, fd), 0);
+	ck_assert_int_ge(m.statm_fd, 0);
+	/* its own is better */
+	ck_assert_int_lt(fcntl(fd, F_GETFD), 0);
+	ck_assert_int_eq(procmem_read_rollup(&m, &r), 0);
+	procmem_close(&m);
+	if (geteuid() != 0)
+		return;
+	fd = open_of(pid, "smaps_rollup");
+	again = open_of(pid, "smaps_rollup");
+	ck_assert_int_eq(seteuid(65534), 0);
+	ck_assert_int_eq(procmem_adopt_rollup(&m, pid, fd), 0);
+	ck_assert_int_eq(m.rollup_fd, fd);
+	ck_assert_int_eq(procmem_read_rollup(&m, &r), 0);
+	ck_assert_uint_gt(r.uss_bytes, 0);
+	/* the last one counts */
+	ck_assert_int_eq(procmem_adopt_rollup(&m, pid, again), 0);
+	ck_assert_int_lt(fcntl(fd, F_GETFD), 0);
+	ck_assert_int_eq(procmem_read_rollup(&m, &r), 0);
+	ck_assert_int_eq(seteuid(0), 0);
+	procmem_close(&m);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -269,6 +375,8 @@ main(void)
 	tcase_add_test(tc, made_up_groups);
 	tcase_add_test(tc, real_process);
 	tcase_add_test(tc, of_another_user);
+	tcase_add_test(tc, what_is_not_adopted);
+	tcase_add_test(tc, what_is_adopted);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
