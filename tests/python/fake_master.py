@@ -92,7 +92,7 @@ class Peer:
 
     def _read(self):
         """The master's side of the channel."""
-        room = socket.CMSG_SPACE(struct.calcsize("3i"))
+        room = socket.CMSG_SPACE(struct.calcsize("3i")) + socket.CMSG_SPACE(8 * 4)
         while True:
             try:
                 data, ancillary, _, _ = self.channel.recvmsg(8192, room)
@@ -110,11 +110,23 @@ class Peer:
                     message[key] = value
                 assert len(data) <= 4096, "a datagram of %d bytes" % len(data)
                 message["_time"] = time.monotonic()
-                message["_pid"] = struct.unpack("3i", ancillary[0][2])[0] if ancillary else 0
+                message["_pid"] = next((struct.unpack("3i", data)[0] for _, kind, data in ancillary
+                                        if kind == socket.SCM_CREDENTIALS), 0)
+                message["_files"] = self._received(ancillary)
                 if "REPORT" in message:
                     self.reports.setdefault(message["REPORT"], []).append(message)
                 self.messages.append(message)
                 self._condition.notify_all()
+
+    def _received(self, ancillary):
+        """What descriptors came along, which are closed: (where they lead, the first bytes)."""
+        files = []
+        for _, kind, data in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                for fd in struct.unpack("%di" % (len(data) // 4), data):
+                    files.append((os.readlink("/proc/self/fd/%d" % fd), os.read(fd, 4096)))
+                    os.close(fd)
+        return files
 
     def hang_up(self):
         """Closes the channel."""

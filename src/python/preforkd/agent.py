@@ -15,6 +15,8 @@ from . import report, signals
 from .channel import FD_KEY, close_received, encode_text
 from .counting import Counter
 from .errors import BootError
+from .tracing import FINISH, Tracer
+from .trim import Trimmer
 
 # A drain waits this long for the first request of connections, at most a share of the grace.
 FRESH_WAIT = 5.0
@@ -64,6 +66,8 @@ class Agent:
         self._last_beat = 0.0
         self._gone = False
         self.role = role
+        self._trimmer = Trimmer(self)
+        self._tracer = Tracer(self)
 
     @property
     def is_ready(self):
@@ -110,7 +114,7 @@ class Agent:
             lines.append(b"STACKS=1")
         self._last_beat = monotonic()
         self._ready = True
-        self.channel.send(b"\n".join(lines), True)
+        self.channel.send_ready(b"\n".join(lines))
         if self.closing:
             self.server.post(self.server.announce_close)
 
@@ -211,6 +215,7 @@ class Agent:
         if self.draining:
             self.stopped_accepting()
         self._tell(self.counter.take_change, True)
+        self._tracer.finish(min(FINISH, self.grace_left() / 2))
 
     def end_within(self, seconds):
         """The process is ending by itself, and has this long for its exit handlers."""
@@ -231,10 +236,11 @@ class Agent:
 
     def _turn(self):
         """Waits once, and deals with all that is due."""
-        timeout = self.counter.interval if self.counter.is_awake() else None
+        timeout = self._trimmer.due()
+        if self.counter.is_awake():
+            timeout = _sooner(timeout, self.counter.interval)
         if self.deadline is not None:
-            left = max(0.0, self.deadline - _MARGIN - monotonic())
-            timeout = left if timeout is None else min(timeout, left)
+            timeout = _sooner(timeout, max(0.0, self.deadline - _MARGIN - monotonic()))
         messages = self.channel.wait(timeout)
         if signals.TERM_BYTE in self.channel.wakes and not self.server.own_term:
             self.drain(signals.TERM_GRACE)
@@ -244,6 +250,7 @@ class Agent:
                 return
             self._handle(message)
         self._flush()
+        self._trimmer.turn()
         if self.deadline is not None and monotonic() >= self.deadline - _MARGIN:
             self._expire()
 
@@ -267,8 +274,14 @@ class Agent:
         """One datagram of the master; unknown keys are ignored."""
         if "LIMITS" in message:
             self.counter.set_limit(_number(message["LIMITS"]))
-        if "REPORT" in message:
+        if "REPORT" in message and message.get("WHAT") == "memory":
+            self._tracer.ask(_number(message["REPORT"]), _number(message.get("SECONDS")))
+        elif "REPORT" in message:
             self.channel.send_report(_number(message["REPORT"]), report.build(self))
+        if message.get("TRIM") == "1":
+            self._trimmer.ask()
+        if "TRACE" in message:
+            self._tracer.set(message["TRACE"] == "1")
         if "REOPEN" in message:
             self.reopen(message)
         close_received(message)
@@ -324,6 +337,11 @@ class Agent:
 def _tail(grace):
     """What a drain leaves of the grace for the end itself."""
     return min(_TAIL_MAX, max(grace * _TAIL_SHARE, min(_TAIL_MIN, grace * _TAIL_MIN_SHARE)))
+
+
+def _sooner(a, b):
+    """The shorter of two times to wait; None is without end."""
+    return b if a is None else a if b is None else min(a, b)
 
 
 def _number(text):

@@ -13,6 +13,8 @@ from select import POLLIN, POLLOUT, poll
 from socket import (CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket)
 from time import monotonic
 
+from . import memory
+
 MESSAGE_MAX = 4096
 WAIT = 1.0
 # Key of a received message that holds the descriptors that came with it; no line can have it.
@@ -118,16 +120,20 @@ class Channel:
         """The descriptor: gunicorn wants a real one from what replaces its heartbeat file."""
         return self._socket.fileno() if self._socket is not None else self._wake_read
 
-    def send(self, message, wait=False):
-        """Sends one datagram (text or bytes). True when the kernel took it."""
+    def send(self, message, wait=False, fd=-1):
+        """Sends one datagram (text or bytes), with a descriptor if there is one.
+
+        True when the kernel took it.
+        """
         sock = self._socket
         if sock is None:
             return True
         data = message if isinstance(message, bytes) else message.encode("utf-8", "replace")
+        rights = [(SOL_SOCKET, SCM_RIGHTS, array("i", [fd]))] if fd >= 0 else []
         deadline = monotonic() + WAIT if wait else 0
         while True:
             try:
-                sock.send(data, MSG_DONTWAIT)
+                sock.sendmsg([data], rights, MSG_DONTWAIT)
                 return True
             except (BlockingIOError, InterruptedError):
                 left = deadline - monotonic()
@@ -138,6 +144,15 @@ class Channel:
                 poller.poll(left * 1000)
             except (OSError, ValueError):
                 return False
+
+    def send_ready(self, message):
+        """READY, with the descriptor by which the master may look at this process's memory."""
+        fd = memory.open_rollup()
+        try:
+            return self.send(message, True, fd)
+        finally:
+            if fd >= 0:
+                close(fd)
 
     def send_text(self, key, text, wait=False):
         """Sends KEY=text, cut to what fits in a datagram."""

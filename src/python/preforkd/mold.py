@@ -74,7 +74,7 @@ class Mold:
             lines.append(b"FORKS=1")
         lines.append(b"TEXT=" + encode_text(split_text(decision.text, _TEXT_MAX)[0]))
         self._agent.restore_stderr()
-        self._agent.channel.send(b"\n".join(lines), True)
+        self._agent.channel.send_ready(b"\n".join(lines))
 
     def obey(self):
         """Waits for orders until the master is gone. Returns in new workers only, the order."""
