@@ -19,7 +19,7 @@ _preforkctl()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local commands="status reload recycle stop scale report memory metrics help"
-	local options="--file --socket --json --no-wait --timeout --quick --record --series --reload-on-rss --help --version"
+	local options="--file --socket --json --no-wait --timeout --quick --record --series --reload-on-rss --memory --seconds --help --version"
 	local choices="$options $commands" i
 
 	COMPREPLY=()
@@ -29,7 +29,7 @@ _preforkctl()
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	--timeout | --reload-on-rss | scale)
+	--timeout | --reload-on-rss | --seconds | scale)
 		return
 		;;
 	recycle)

@@ -326,10 +326,15 @@ static enum ctl_exit
 run_report(const struct ctl_request *rq)
 {
 	struct client_call call = { .method = "Report" };
+	enum ctl_exit result = rq->options->memory ? ping(rq) : CTL_DONE;
+	unsigned seconds = rq->options->seconds;
 	struct client_answer a;
-	enum ctl_exit result;
 
-	call.parameters = json_pack("{s:I}", "slot", number_of(rq->arg));
+	if (result != CTL_DONE)
+		return result;
+	call.parameters = json_pack("{s:I, s:s*, s:o*}", "slot", number_of(rq->arg),
+	    "what", rq->options->memory ? "memory" : NULL,
+	    "seconds", seconds == 0 ? NULL : json_integer(seconds));
 	if (call.parameters == NULL) {
 		ctl_complain("out of memory");
 		return CTL_FAILED;
@@ -358,7 +363,7 @@ const struct ctl_command commands[] = {
 	{ "scale", "N", false, false, is_number, run_scale,
 	    "set the number of workers until the next reload" },
 	{ "report", "SLOT", false, false, is_number, run_report,
-	    "show what the threads of a worker are doing" },
+	    "show what its threads are doing; --memory: what it keeps" },
 	{ "memory", NULL, false, false, NULL, memory_run,
 	    "say how the memory of the workers grows, and why" },
 	{ "metrics", NULL, false, false, NULL, run_metrics,

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define TIMEOUT_MS UINT64_C(10000)	/* for commands that are answered at once */
+#define SECONDS_MAX 600
 #define TEXT_SHOWN (8u << 20)
 
 void
@@ -99,6 +100,8 @@ parse_options(int argc, char **argv, struct ctl_options *o)
 		{ "json", no_argument, NULL, 'j' },
 		{ "no-wait", no_argument, NULL, 'n' },
 		{ "quick", no_argument, NULL, 'q' },
+		{ "memory", no_argument, NULL, 'm' },
+		{ "seconds", required_argument, NULL, 'S' },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "series", required_argument, NULL, 'S' },
 		{ "record", required_argument, NULL, 'R' },
@@ -107,6 +110,7 @@ parse_options(int argc, char **argv, struct ctl_options *o)
 		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
 	};
+	uint64_t seconds;
 	struct err e;
 	int opt;
 
@@ -126,6 +130,17 @@ parse_options(int argc, char **argv, struct ctl_options *o)
 			break;
 		case 'q':
 			o->quick = true;
+			break;
+		case 'm':
+			o->memory = true;
+			break;
+		case 'S':
+			if (value_parse_count(optarg, &seconds, &e) < 0 || seconds < 1 ||
+			    seconds > SECONDS_MAX) {
+				ctl_complain("--seconds: a number from 1 to %d", SECONDS_MAX);
+				return CTL_USAGE;
+			}
+			o->seconds = (unsigned)seconds;
 			break;
 		case 't':
 			if (value_parse_time(optarg, &o->timeout_ms, &e) < 0) {
@@ -213,6 +228,11 @@ run(int argc, char **argv)
 		return complain_usage("bad argument", rq.arg);
 	if (options.quick && strcmp(command->name, "stop") != 0)
 		return complain_usage("--quick belongs to stop, not to", command->name);
+	if ((options.memory || options.seconds != 0) && strcmp(command->name, "report") != 0)
+		return complain_usage("--memory and --seconds belong to report, not to",
+		    command->name);
+	if (options.seconds != 0 && !options.memory)
+		return complain_usage("--seconds belongs to report --memory", NULL);
 	problem = check_memory(&options, command);
 	if (problem != NULL)
 		return complain_usage(problem, NULL);
@@ -221,7 +241,7 @@ run(int argc, char **argv)
 
 	find_deadline_ms = io_deadline(options.has_timeout ? options.timeout_ms : TIMEOUT_MS);
 	rq.deadline_ms = options.has_timeout ? find_deadline_ms :
-	    io_deadline(command->waits && !options.no_wait ? 0 : TIMEOUT_MS);
+	    io_deadline((command->waits || options.memory) && !options.no_wait ? 0 : TIMEOUT_MS);
 	result = find_master(&options, find_deadline_ms, &client, &path);
 	if (result != CTL_DONE)
 		return result;

@@ -21,6 +21,8 @@ struct ctl_options {
 	bool as_json;
 	bool no_wait;
 	bool quick;
+	bool memory;		/* --memory, of report */
+	unsigned seconds;	/* --seconds, 0: not given */
 	bool has_timeout;
 	uint64_t timeout_ms;	/* with has_timeout; 0: none */
 	const char *series;	/* --series: of memory, a file instead of a master */

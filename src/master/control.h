@@ -42,7 +42,10 @@ struct control_ops {
 	void (*recycle)(void *ctx, control_call_id id, unsigned slot, bool wait);
 	void (*scale)(void *ctx, control_call_id id, unsigned workers);
 	void (*stop)(void *ctx, control_call_id id, bool quick);
-	void (*report)(void *ctx, control_call_id id, unsigned slot);
+	/* What its threads are doing; or, with memory, what it allocates and keeps, traced for so
+	 * many seconds (0: the agent's default) unless it traces already. */
+	void (*report)(void *ctx, control_call_id id, unsigned slot, bool memory,
+	    unsigned seconds);
 	/* The next part of the answer to Memory, an owned object; *cursor is 0 for the first part and
 	 * the master's own after that; *ret_last says that it was the last. NULL: out of memory. */
 	json_t *(*memory)(void *ctx, uint64_t *cursor, bool *ret_last);

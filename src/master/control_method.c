@@ -16,7 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PARAMETERS_MAX 2
+#define PARAMETERS_MAX 3
+#define SECONDS_MAX 600	/* of a report: for so long nobody else gets one */
 #define URL "man:preforkctl(1)"
 
 struct request {
@@ -175,12 +176,24 @@ static void
 call_report(const struct request *rq)
 {
 	struct control *c = rq->conn->owner;
-	unsigned slot;
+	const json_t *what = json_object_get(rq->parameters, "what");
+	const char *word = json_string_value(what);
+	bool is_memory = word != NULL && strcmp(word, "memory") == 0;
+	unsigned slot, seconds;
 
-	if (!get_number(rq, "slot", false, &slot))
+	if (!get_number(rq, "slot", false, &slot) || !get_number(rq, "seconds", true, &seconds))
 		return;
+	if (what != NULL && !json_is_null(what) && !is_memory &&
+	    (word == NULL || strcmp(word, "stacks") != 0)) {
+		answer_bad_parameter(rq, "what");
+		return;
+	}
+	if (seconds > (is_memory ? SECONDS_MAX : 0)) {
+		answer_bad_parameter(rq, "seconds");
+		return;
+	}
 	rq->conn->slot = slot;
-	c->ops->report(c->ctx, rq->id, slot);
+	c->ops->report(c->ctx, rq->id, slot, is_memory, seconds);
 }
 
 /* One part goes out after the other, each when the one before it has been taken. */
@@ -213,7 +226,7 @@ static const struct method manager_methods[] = {
 	{ "Recycle", true, { "slot", "wait" }, call_recycle },
 	{ "Scale", true, { "workers" }, call_scale },
 	{ "Stop", true, { "quick" }, call_stop },
-	{ "Report", true, { "slot" }, call_report },
+	{ "Report", true, { "slot", "what", "seconds" }, call_report },
 	{ "Memory", false, { NULL }, call_memory },
 	{ "Ping", false, { NULL }, call_ping },
 };

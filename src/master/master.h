@@ -30,6 +30,7 @@ struct pending {
 	uint64_t serial;	/* RECYCLE: workers up to this one are to go */
 	uint64_t report_id;
 	uint64_t until_ms;	/* REPORT */
+	bool is_memory;		/* REPORT */
 };
 
 struct master {

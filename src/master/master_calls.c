@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define REPORT_MS UINT64_C(5000)
+#define MEMORY_MS UINT64_C(30000)	/* to look through what was traced */
+#define TRACE_SECONDS 10u
 
 static struct pending *
 add_pending(struct master *m, enum pending_kind kind, control_call_id id)
@@ -242,15 +244,17 @@ on_report_deadline(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		w = pool_serving(&m->pool, c->slot);
 		if (w != NULL && w->report_id == c->report_id)
 			w->report_id = 0;
-		control_error(m->control, c->id, "Refused", "the worker did not answer within 5 s; "
-		    "it may hang outside Python", NULL);
+		control_error(m->control, c->id, "Refused", c->is_memory
+		    ? "the worker did not answer in time; it may hang outside Python, or have too "
+		    "much to look through" : "the worker did not answer within 5 s; it may hang "
+		    "outside Python", NULL);
 		c->kind = PENDING_NONE;
 	}
 	arm_report_deadline(m);
 }
 
 static void
-op_report(void *ctx, control_call_id id, unsigned slot)
+op_report(void *ctx, control_call_id id, unsigned slot, bool memory, unsigned seconds)
 {
 	struct master *m = ctx;
 	struct worker *w = pool_serving(&m->pool, slot);
@@ -264,7 +268,11 @@ op_report(void *ctx, control_call_id id, unsigned slot)
 	c = add_pending(m, PENDING_REPORT, id);
 	if (c == NULL)
 		return;
-	r = worker_ask_report(w, ++m->last_report_id);
+	if (seconds == 0)
+		seconds = TRACE_SECONDS;
+	m->last_report_id++;
+	r = memory ? worker_ask_memory(w, m->last_report_id, seconds)
+	    : worker_ask_report(w, m->last_report_id);
 	if (r < 0) {
 		c->kind = PENDING_NONE;
 		control_error(m->control, id, "Refused", r == -EAGAIN
@@ -274,7 +282,8 @@ op_report(void *ctx, control_call_id id, unsigned slot)
 	}
 	c->slot = slot;
 	c->report_id = m->last_report_id;
-	c->until_ms = clock_now_ms() + REPORT_MS;
+	c->is_memory = memory;
+	c->until_ms = clock_now_ms() + (memory ? seconds * MSEC_PER_SEC + MEMORY_MS : REPORT_MS);
 	ev_set_cb(&m->report_deadline, on_report_deadline);
 	arm_report_deadline(m);
 }

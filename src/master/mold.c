@@ -184,8 +184,9 @@ become_ready(struct mold *m, bool forks)
 	m->ops->ready(m->ctx, m);
 }
 
+/* rollup: a descriptor that came along, or -1; *rollup is -1 when it was taken. */
 static void
-take_message(struct mold *m, const struct message *msg)
+take_message(struct mold *m, const struct message *msg, int *rollup)
 {
 	if ((msg->has & MK_SERVER) != 0)
 		base_replace(&m->server, message_clean(msg->server, msg->server_len,
@@ -195,6 +196,9 @@ take_message(struct mold *m, const struct message *msg)
 		    MESSAGE_MAX));
 	else if ((msg->has & MK_TEXT) != 0)
 		base_replace(&m->gen->mold_words, message_clean(msg->text, msg->text_len, MESSAGE_MAX));
+	if ((msg->has & MK_READY) != 0 && m->state == MOLD_BOOTING && *rollup >= 0)
+		/* Otherwise it is measured where this process may look, or not at all. */
+		(void)procmem_adopt_rollup(&m->mem, m->pid, TAKE_FD(*rollup));
 	if ((msg->has & MK_READY) != 0 && m->state == MOLD_BOOTING)
 		become_ready(m, (msg->has & MK_FORKS) != 0);
 }
@@ -204,12 +208,13 @@ static int
 read_one(struct mold *m)
 {
 	char data[MESSAGE_MAX];
+	AUTO_CLOSE int passed = -1;
 	struct message msg;
 	ssize_t n;
 
 	if (m->channel_fd < 0)
 		return 0;
-	n = channel_recv(m->channel_fd, data, sizeof data, NULL);
+	n = channel_recv_fd(m->channel_fd, data, sizeof data, NULL, &passed);
 	if (n == -EAGAIN)
 		return 0;
 	if (n == -EMSGSIZE)
@@ -222,7 +227,7 @@ read_one(struct mold *m)
 		return 0;
 	}
 	if (message_parse(data, (size_t)n, &msg) >= 0)
-		take_message(m, &msg);
+		take_message(m, &msg, &passed);
 	return 1;
 }
 

@@ -225,6 +225,14 @@ json_t *pool_history_part(const struct pool *p, uint64_t *cursor);
 /* What concerns all of them. */
 json_t *pool_history_facts(const struct pool *p);
 
+/* pool_tracing.c */
+/* Who traces (leak-report), at every look at the memory. */
+void pool_trace_tick(struct pool *p, uint64_t now);
+/* w is about to be replaced: if it traces, its report goes to the log. */
+void pool_trace_before_end(struct worker *w);
+/* True when the report was for the log. */
+bool pool_trace_reported(const struct worker *w, uint64_t id, const char *text);
+
 /* pool_sockets.c */
 /* Which lane of l w accepts from. */
 unsigned pool_lane_at(const struct worker *w, const struct listener *l);

@@ -87,6 +87,7 @@ replace(struct pool *p, struct worker *old, enum reason reason)
 	/* Written when it drains; known from here on for status and for the case that it
 	 * dies before. */
 	governor_started(&p->governor, &w->gov, &old->gov, reason, now);
+	pool_trace_before_end(old);
 	describe(p, old, reason, detail, sizeof detail);
 	about.reason = reason_name(reason);
 	about.event = "recycle";
@@ -151,6 +152,7 @@ break_first(struct pool *p, struct worker *w, enum reason reason)
 	slot->broken_gov = w->gov;
 	w->gov.breaks = true;
 	p->governor.made_room++;
+	pool_trace_before_end(w);
 	pool_drain(p, w, reason);
 }
 

@@ -218,6 +218,7 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 	/* What a forked one shares with its mold is not known before it is ready. */
 	if (worker_state(w) == WS_STARTING)
 		w->gov.own_bytes = MIN_OF(w->gov.own_bytes, governor_fresh(&p->governor, GM_USS));
+	worker_forget_tracing(w, value);
 	verdict = governor_sample(&p->governor, policy, &w->gov, value, now);
 	w->next_sample_ms = now + next_interval(p, w);
 	w->sampled_requests = w->requests;
@@ -295,6 +296,7 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 	}
 	pool_measure_molds(p, now);
 	next = MIN_OF(next, pool_look_at_budget(p, now));
+	pool_trace_tick(p, now);
 	if (due && p->waiting == NULL)
 		pool_wake(p);
 	arm(p, MAX_OF(next, FAST_MS));

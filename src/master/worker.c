@@ -65,6 +65,7 @@ worker_free(struct worker *w)
 	free(w->server);
 	free(w->status);
 	history_free(&w->history);
+	free(w->trims.refusal);
 	generation_unref(w->gen);
 	free(w);
 }
@@ -361,12 +362,14 @@ worker_ask_report(struct worker *w, uint64_t id)
 
 	if (!w->gen->has_agent || w->channel_fd < 0 || worker_state(w) == WS_STARTING)
 		return -ENOTSUP;
-	if (w->report_id != 0)
+	if (w->report_id != 0 && ((w->report_id & WORKER_REPORT_FOR_LOG) == 0 ||
+	    clock_now_ms() - w->report_ms < WORKER_LOG_REPORT_MS))
 		return -EAGAIN;
 	message_put_number(&b, "REPORT", id);
 	if (b.failed)
 		return -ENOMEM;
 	w->report_id = id;
+	w->report_ms = clock_now_ms();
 	buf_clear(&w->report);
 	return channel_send(w->channel_fd, b.data, b.len, -1);
 }

@@ -19,6 +19,7 @@
 #include "model/governor.h"
 #include "model/history.h"
 #include "model/message.h"
+#include "model/tracing.h"
 #include "system/procmem.h"
 #include "system/reap.h"
 
@@ -30,7 +31,33 @@
 #define WORKER_REPORT_MAX 65536u
 #define WORKER_TEXT_MAX   200u			/* of SERVER and STATUS */
 
+/* Numbers of reports that are the pool's; all others are those of the control socket. */
+#define WORKER_REPORT_FOR_LOG (UINT64_C(1) << 63)
+#define WORKER_LOG_REPORT_MS UINT64_C(10000)	/* then it does not come any more */
+
 struct worker;
+
+/* What one trim gave back: bytes of private memory, or RSS on kernels before 4.14. */
+struct trim_result {
+	bool known;
+	uint64_t before, after_gc, after_trim;
+	uint64_t at_ms;
+};
+
+static inline uint64_t
+trim_gain(const struct trim_result *t)
+{
+	return t->before > t->after_trim ? t->before - t->after_trim : 0;
+}
+
+struct worker_trims {
+	uint64_t asked_ms;		/* 0: none is under way */
+	struct trim_result last;
+	uint64_t took_us;		/* of the last one: requests waited for so long */
+	unsigned n;			/* that were done */
+	uint64_t given_back;		/* bytes, by all of them */
+	char *refusal;			/* why the last one was not done; NULL: it was */
+};
 
 struct worker_ops {
 	/* It serves for the first time. */
@@ -47,8 +74,10 @@ struct worker_ops {
 	void (*stillborn)(void *ctx, struct worker *w);
 	/* It is to be killed, and no process is known: it may hang before its first word. */
 	void (*unreachable)(void *ctx, struct worker *w);
-	/* An answer to worker_ask_report is complete. */
+	/* An answer to worker_ask_report or worker_ask_memory is complete. */
 	void (*reported)(void *ctx, struct worker *w, uint64_t id, const char *text);
+	/* The answer to worker_ask_trim is there: w->trims.last, or w->trims.refusal. */
+	void (*trimmed)(void *ctx, struct worker *w);
 };
 
 struct worker {
@@ -113,7 +142,8 @@ struct worker {
 	char *last_words;		/* ERROR= of the worker */
 	char *server;
 	char *status;
-	uint64_t report_id;
+	uint64_t report_id;		/* 0: none is under way */
+	uint64_t report_ms;		/* since when */
 	struct buf report;
 
 	struct procmem mem;
@@ -125,6 +155,10 @@ struct worker {
 	uint64_t peak_read_ms;		/* when the kernel was asked for it, 0: never */
 	enum worker_state peak_state;	/* and the state it was in */
 	const char *uss_unavailable;	/* why it cannot be measured, NULL: it can */
+	struct worker_trims trims;
+	struct tracing tracing;		/* leak-report */
+	bool may_trace;			/* it was asked to, and has not said that it is over */
+	uint64_t traced_bytes;		/* what that costs it */
 	uint64_t fds;
 	bool fds_unavailable;
 	struct history history;		/* of its samples since READY */
@@ -158,6 +192,24 @@ void worker_reaped(struct worker *w, const struct death *d);
 /* Asks for stacks; -EAGAIN when a report is under way, -ENOTSUP without an agent. */
 int worker_ask_report(struct worker *w, uint64_t id);
 void worker_reopen_log(struct worker *w);
+
+/* worker_memory.c */
+/* Asks it to give memory back between two requests; ops->trimmed tells the outcome. 0, -EAGAIN:
+ * one is under way, or its channel is full; -ENOTSUP without an agent or when it does not serve. */
+int worker_ask_trim(struct worker *w);
+/* Asks what it has allocated and kept, since it traces or within so many seconds from now (0: the
+ * agent's default). id: of ops->reported. -EAGAIN when a report is under way, -ENOTSUP. */
+int worker_ask_memory(struct worker *w, uint64_t id, unsigned seconds);
+/* It shall trace, or need not any more. -ENOTSUP, -EAGAIN. */
+int worker_trace(struct worker *w, bool on);
+/* bytes, measured of it, without what tracing costs. */
+uint64_t worker_without_tracing(const struct worker *w, uint64_t bytes);
+/* The same for the sizes of a sample that are known. */
+void worker_forget_tracing(const struct worker *w, uint64_t value[GM_N]);
+/* From worker_news.c: the part of a message that is about memory. */
+void worker_memory_said(struct worker *w, const struct message *m);
+/* A descriptor that came with READY, and may be anything; taken. */
+void worker_take_rollup(struct worker *w, int fd);
 
 /* Its responses close their connections from now on; it accepts as before. */
 void worker_announce_close(struct worker *w);

@@ -81,8 +81,9 @@ take_report(struct worker *w, const struct message *m)
 	}
 }
 
+/* rollup: a descriptor that came along, or -1; *rollup is -1 when it was taken. */
 static void
-take_message(struct worker *w, const struct message *m)
+take_message(struct worker *w, const struct message *m, int *rollup)
 {
 	uint64_t now = clock_now_ms();
 
@@ -102,6 +103,9 @@ take_message(struct worker *w, const struct message *m)
 	}
 	if ((m->has & MK_REPORT) != 0)
 		take_report(w, m);
+	worker_memory_said(w, m);
+	if ((m->has & MK_READY) != 0 && *rollup >= 0 && worker_state(w) == WS_STARTING)
+		worker_take_rollup(w, TAKE_FD(*rollup));
 	if ((m->has & MK_READY) != 0)
 		worker_handle(w, WE_READY, REASON_NONE);
 	worker_liveness_rearm(w);
@@ -160,10 +164,12 @@ read_one(struct worker *w, int fd, bool is_notify)
 {
 	char data[MESSAGE_MAX];
 	struct channel_sender sender;
+	AUTO_CLOSE int passed = -1;
 	struct message m;
 	ssize_t n;
 
-	n = channel_recv(fd, data, sizeof data, is_notify || w->unborn ? &sender : NULL);
+	n = channel_recv_fd(fd, data, sizeof data, is_notify || w->unborn ? &sender : NULL,
+	    is_notify || w->unborn ? NULL : &passed);
 	if (n == -EAGAIN)
 		return 0;
 	if (n == -EMSGSIZE) {
@@ -186,7 +192,7 @@ read_one(struct worker *w, int fd, bool is_notify)
 	if (w->unborn)
 		take_first_word(w, &m, sender.pid);
 	else
-		take_message(w, &m);
+		take_message(w, &m, &passed);
 	return 1;
 }
 

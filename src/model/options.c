@@ -199,6 +199,8 @@ const struct option options[] = {
 	    .max = 1000, .arg = "N", .help = "samples above a limit before it counts"),
 	OPT("memory-interval", memory_interval_ms, TIME, GROUP_MEMORY, .def = "1s", .min = 100,
 	    .max = 3600 * SEC, .arg = "TIME", .help = "how often memory is looked at"),
+	OPT("leak-report", leak_report, BOOL, GROUP_MEMORY, .def = "no", .arg = "BOOL",
+	    .help = "one worker near a limit says what it keeps"),
 
 	OPT("boot-timeout", boot_timeout_ms, TIME, GROUP_TIME, .def = "60s", .min = 100,
 	    .max = DAY, .arg = "TIME", .help = "from start to serving, at most"),

@@ -134,6 +134,7 @@ struct settings {
 	struct limit memory_high;	/* a percentage is of memory_limit */
 	uint64_t memory_samples;
 	uint64_t memory_interval_ms;
+	bool leak_report;
 
 	/* time */
 	uint64_t boot_timeout_ms;

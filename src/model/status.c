@@ -65,6 +65,21 @@ reason_or_null(enum reason r)
 }
 
 static json_t *
+trim_to_json(const struct status_worker *w)
+{
+	json_t *o;
+	bool ok = true;
+
+	if (!w->trim_known)
+		return json_null();
+	o = json_object();
+	put(o, "ago_seconds", seconds(w->trim_ago_ms), &ok);
+	put(o, "bytes", count(w->trim_bytes), &ok);
+	put(o, "took_seconds", json_real((double)w->trim_took_us / 1e6), &ok);
+	return finished(o, ok);
+}
+
+static json_t *
 worker_to_json(const struct status_worker *w)
 {
 	bool has_process = w->pid > 0;
@@ -86,6 +101,12 @@ worker_to_json(const struct status_worker *w)
 	put(o, "uss_bytes", w->footprint_known ? count(w->uss_bytes) : json_null(), &ok);
 	put(o, "pss_bytes", w->footprint_known ? count(w->pss_bytes) : json_null(), &ok);
 	put(o, "swap_bytes", w->footprint_known ? count(w->swap_bytes) : json_null(), &ok);
+	put(o, "trims", count(w->trims), &ok);
+	put(o, "trimmed_bytes", count(w->trimmed_bytes), &ok);
+	put(o, "last_trim", trim_to_json(w), &ok);
+	put(o, "trim_refused", text_to_json(w->trim_refusal), &ok);
+	put(o, "traces", json_boolean(w->traces), &ok);
+	put(o, "traced_bytes", count(w->traced_bytes), &ok);
 	put(o, "as_bytes", count_or_null(w->as_bytes), &ok);
 	put(o, "peak_rss_bytes", count_or_null(w->peak_rss_bytes), &ok);
 	put(o, "fds", w->fds_unavailable ? json_null() : count_or_null(w->fds), &ok);

@@ -33,6 +33,15 @@ struct status_worker {
 	uint64_t uss_bytes;		/* its own */
 	uint64_t pss_bytes;		/* the same with its share of what others map as well */
 	uint64_t swap_bytes;
+	unsigned trims;			/* that were done */
+	uint64_t trimmed_bytes;		/* given back by all of them */
+	bool trim_known;		/* the next three, of the last one */
+	uint64_t trim_ago_ms;
+	uint64_t trim_bytes;		/* what it gave back */
+	uint64_t trim_took_us;
+	const char *trim_refusal;	/* why the last one was not done, or NULL */
+	bool traces;			/* leak-report, or for a report on request */
+	uint64_t traced_bytes;		/* what that costs */
 	uint64_t as_bytes;
 	uint64_t peak_rss_bytes;	/* the most it has had, 0: not read yet */
 	uint64_t fds;

@@ -244,6 +244,11 @@ make_note(const struct view_worker *w, struct buf *note)
 		put_item(note, "recycle at age %s", status_human_time(w->max_lifetime_s, t));
 	if (w->oldest_request_s >= SLOW_S)
 		put_item(note, "a request runs for %s", status_human_time(w->oldest_request_s, t));
+	if (w->trims > 0)
+		put_item(note, "trimmed %s in %" PRIu64, status_human_size(w->trimmed_bytes, t),
+		    w->trims);
+	if (w->traces)
+		put_item(note, "traces allocations");
 	if (w->agent_lost)
 		put_item(note, "agent lost");
 	if (w->status != NULL && w->status[0] != '\0')

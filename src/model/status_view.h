@@ -29,12 +29,15 @@ struct view_worker {
 	uint64_t swap_bytes;
 	bool swap_known;
 	uint64_t fds;
+	uint64_t trims;
+	uint64_t trimmed_bytes;
 	double age_s;
 	double oldest_request_s;
 	double max_lifetime_s;
 	double next_attempt_s;
 	bool is_successor;
 	bool agent_lost;
+	bool traces;
 	const char *state;	/* never NULL */
 	const char *reason;	/* NULL: none */
 	const char *last_reason;

@@ -75,9 +75,9 @@ fake_stop(void *ctx UNUSED, control_call_id id, bool quick)
 }
 
 static void
-fake_report(void *ctx UNUSED, control_call_id id, unsigned slot)
+fake_report(void *ctx UNUSED, control_call_id id, unsigned slot, bool memory, unsigned seconds)
 {
-	note("report", id, slot, false);
+	note("report", id, slot + 1000 * seconds, memory);
 	control_reply(control, id, json_pack("{s:s}", "text", "stacks"));
 }
 

@@ -44,6 +44,17 @@ static const struct {
 	{ CALL("Memory", "{}"), "{\"error\":\"org.varlink.service.ExpectedMore\"}", NULL, 0,
 	    false },
 	{ CALL("Memory", "{\"slot\":1}"), BAD("slot"), NULL, 0, false },
+	{ CALL("Report", "{\"slot\":2,\"what\":\"stacks\",\"seconds\":null}"),
+	    "{\"parameters\":{\"text\":\"stacks\"}}", "report", 2, false },
+	{ CALL("Report", "{\"slot\":2,\"what\":\"memory\"}"),
+	    "{\"parameters\":{\"text\":\"stacks\"}}", "report", 2, true },
+	{ CALL("Report", "{\"slot\":2,\"what\":\"memory\",\"seconds\":600}"),
+	    "{\"parameters\":{\"text\":\"stacks\"}}", "report", 600002, true },
+	{ CALL("Report", "{\"slot\":2,\"what\":\"memory\",\"seconds\":601}"), BAD("seconds"),
+	    NULL, 0, false },
+	{ CALL("Report", "{\"slot\":2,\"seconds\":5}"), BAD("seconds"), NULL, 0, false },
+	{ CALL("Report", "{\"slot\":2,\"what\":\"heap\"}"), BAD("what"), NULL, 0, false },
+	{ CALL("Report", "{\"slot\":2,\"what\":1}"), BAD("what"), NULL, 0, false },
 	{ CALL("Nothing", "{}"), "{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":"
 	    "{\"method\":\"io.preforkd.Manager.Nothing\"}}", NULL, 0, false },
 	{ "{\"method\":\"com.example.Other.Do\"}", "{\"error\":"

@@ -233,18 +233,6 @@ START_TEST(nearest_keys)
 }
 END_TEST
 
-/* Keys that other issues bring are unknown until they do something. */
-START_TEST(later_keys_are_unknown)
-{
-	static const char *const keys[] = {
-		"leak-report",
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		ck_assert_msg(!option_find(keys[i]), "%s", keys[i]);
-}
-END_TEST
-
 START_TEST(help_fits_a_terminal)
 {
 	struct buf out AUTO_BUF = BUF_INIT(1 << 16);
@@ -337,7 +325,6 @@ main(void)
 	tcase_add_test(tc, ranges_hold);
 	tcase_add_test(tc, words_for_off_and_unset);
 	tcase_add_test(tc, nearest_keys);
-	tcase_add_test(tc, later_keys_are_unknown);
 	tcase_add_test(tc, help_fits_a_terminal);
 	tcase_add_test(tc, sample_equals_the_defaults);
 	tcase_add_test(tc, manual_equals_the_table);
