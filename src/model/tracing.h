@@ -14,7 +14,7 @@
 #define TRACING_BACK_PERCENT 38		/* it has shrunk: others may be nearer */
 #define TRACING_STEP         16		/* a sixteenth of the limit is growth */
 #define TRACING_STILL_MS     UINT64_C(300000)	/* without growth */
-#define TRACING_COST_MAX     (UINT64_C(48) << 20)	/* bytes, or a sixteenth of the limit */
+#define TRACING_COST_MAX     (UINT64_C(32) << 20)	/* bytes, or a sixteenth of the limit */
 
 /* Of each worker; zero at its begin. */
 struct tracing {

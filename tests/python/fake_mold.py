@@ -12,7 +12,7 @@ import socket
 import time
 
 from fake_master import Peer, Worker, unescape
-from support import Case
+from support import Case, until
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -72,6 +72,11 @@ def descriptors_of(pid):
             # Of this process: the one of the listing.
             pass
     return found
+
+
+def sends_rollup(pid):
+    """True until a process has closed the descriptor that it sends with READY."""
+    return any("smaps" in path for path in descriptors_of(pid).values())
 
 
 class Forked(Peer):
@@ -166,7 +171,8 @@ class MoldCase(Case):
         """A mold that will fork."""
         mold = self.mold(*args, **settings)
         self.assertEqual(mold.verdict().get("FORKS"), "1", mold.messages)
+        until(lambda: not sends_rollup(mold.pid), "the end of the descriptor that READY brings")
         return mold
 
 
-__all__ = ["Forked", "Mold", "MoldCase", "descriptors_of"]
+__all__ = ["Forked", "Mold", "MoldCase", "descriptors_of", "sends_rollup"]

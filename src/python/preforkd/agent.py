@@ -94,6 +94,7 @@ class Agent:
         self._telling = allocate_lock()
         self.channel.after_fork_in_child()
         self.counter.after_fork_in_child()
+        self._tracer.after_fork_in_child()
         self._gone = True
 
     # called by the server
