@@ -101,7 +101,7 @@ parse_options(int argc, char **argv, struct ctl_options *o)
 		{ "no-wait", no_argument, NULL, 'n' },
 		{ "quick", no_argument, NULL, 'q' },
 		{ "memory", no_argument, NULL, 'm' },
-		{ "seconds", required_argument, NULL, 'S' },
+		{ "seconds", required_argument, NULL, 'd' },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "series", required_argument, NULL, 'S' },
 		{ "record", required_argument, NULL, 'R' },
@@ -134,7 +134,7 @@ parse_options(int argc, char **argv, struct ctl_options *o)
 		case 'm':
 			o->memory = true;
 			break;
-		case 'S':
+		case 'd':
 			if (value_parse_count(optarg, &seconds, &e) < 0 || seconds < 1 ||
 			    seconds > SECONDS_MAX) {
 				ctl_complain("--seconds: a number from 1 to %d", SECONDS_MAX);

@@ -276,6 +276,13 @@ fill(struct master *m, struct status *s, struct status_worker *workers, const ch
 	fill_preload(p, now, &s->preload);
 	pool_cgroup_status(&p->cgroup, now, &s->cgroup);
 	fill_budget(p, now, &s->budget);
+	s->trims = (struct status_trims){
+		.asked = p->trims,
+		.given_back_bytes = p->trimmed_bytes,
+		.off_ms = p->governor.trims_off_ms == 0 ||
+		    now - p->governor.trims_off_ms >= GOV_TRIM_OFF_MS ? 0
+		    : p->governor.trims_off_ms + GOV_TRIM_OFF_MS - now,
+	};
 	fill_governor(p, now, &s->governor);
 }
 

@@ -17,14 +17,13 @@ static void on_worker_ready(void *ctx, struct worker *w);
 static void on_worker_news(void *ctx, struct worker *w);
 static void on_worker_retry(void *ctx, struct worker *w);
 static void on_worker_reported(void *ctx, struct worker *w, uint64_t id, const char *text);
-static void on_worker_trimmed(void *ctx, struct worker *w);
 
 static const struct worker_ops worker_ops = {
 	.ready = on_worker_ready,
 	.news = on_worker_news,
 	.retry = on_worker_retry,
 	.reported = on_worker_reported,
-	.trimmed = on_worker_trimmed,
+	.trimmed = pool_on_trimmed,
 	.is_known = pool_is_known,
 	.born = pool_on_born,
 	.stillborn = pool_on_stillborn,
@@ -350,6 +349,7 @@ on_worker_ready(void *ctx, struct worker *w)
 
 	p->ever_ready = true;
 	w->gov.breaks = false;
+	w->gov.can_trim = w->gen->has_agent;
 	p->boot_ms = p->boot_ms == 0 ? clock_now_ms() - w->spawned_ms
 	    : (3 * p->boot_ms + clock_now_ms() - w->spawned_ms) / 4;
 	governor_boot_ok(&p->governor);
@@ -411,25 +411,4 @@ on_worker_reported(void *ctx, struct worker *w, uint64_t id, const char *text)
 
 	if (!pool_trace_reported(w, id, text))
 		p->ops->reported(p->ctx, w, id, text);
-}
-
-static void
-on_worker_trimmed(void *ctx, struct worker *w)
-{
-	const struct trim_result *t = &w->trims.last;
-	char size[3][32], took[32];
-
-	if (w->trims.refusal != NULL) {
-		worker_log(w, LOG_LEVEL_INFO, "not trimmed: %s", w->trims.refusal);
-	} else {
-		value_human_size(t->before, size[0], sizeof size[0]);
-		value_human_size(t->after_gc, size[1], sizeof size[1]);
-		value_human_size(t->after_trim, size[2], sizeof size[2]);
-		value_human_time(w->trims.took_us / USEC_PER_MSEC, took, sizeof took);
-		worker_log(w, LOG_LEVEL_INFO, "trimmed: %s of its own, %s after the collection, %s "
-		    "after malloc_trim, within %s", size[0], size[1], size[2], took);
-	}
-	/* What was decided about its memory may not hold any more. */
-	w->next_sample_ms = clock_now_ms();
-	pool_wake(ctx);
 }

@@ -116,6 +116,8 @@ struct pool {
 	uint64_t oom_owed;		/* kills by it that no death has been seen for */
 	uint64_t oom_ms;		/* when the last of these was seen */
 	uint64_t past_requests;		/* of workers that are gone */
+	uint64_t trims;			/* that workers have answered */
+	uint64_t trimmed_bytes;
 };
 
 int pool_init(struct pool *p, struct ev_loop *loop, const struct pool_ops *ops, void *ctx,
@@ -204,6 +206,12 @@ void pool_describe_budget(const struct pool *p, const struct worker *w, char *ds
 const char *pool_limit_text(const struct pool *p);
 /* Says which limits of w's generation cannot help, and what would. */
 void pool_say_futile(const struct pool *p, const struct worker *w);
+
+/* pool_trim.c */
+/* Asks w to give memory back. */
+void pool_trim(struct worker *w, uint64_t now);
+/* For struct worker_ops; ctx is the pool. */
+void pool_on_trimmed(void *ctx, struct worker *w);
 
 /* pool_pressure.c */
 /* At each look at the memory. */

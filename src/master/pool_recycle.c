@@ -231,7 +231,7 @@ pool_govern(struct pool *p)
 			break;
 		case GOV_TRIM:
 			assert(w != NULL);
-			governor_trim_asked(&w->gov, now);
+			pool_trim(w, now);
 			break;
 		case GOV_RETIRE:
 			assert(w != NULL);

@@ -224,6 +224,8 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 	w->sampled_requests = w->requests;
 	if (verdict.futile)
 		pool_say_futile(p, w);
+	if (verdict.trim)
+		pool_trim(w, now);
 	pool_warn_shared(p, w, value[GM_RSS]);
 	if (w->agent_lost && !w->lost_said) {
 		/* Not at once: one that is about to end closes its channel as well. */

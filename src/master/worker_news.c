@@ -124,6 +124,7 @@ channel_lost(struct worker *w)
 	if (!worker_state_is_alive(worker_state(w)) || w->agent_lost || !w->gen->has_agent)
 		return;
 	w->agent_lost = true;
+	w->gov.can_trim = false;
 	/* A worker that ends closes its channel before it can be reaped: no news then. */
 	if (worker_state(w) == WS_READY || worker_state(w) == WS_STARTING)
 		worker_log(w, LOG_LEVEL_DEBUG, "closed its channel");

@@ -17,6 +17,17 @@ LEAK = ("KEPT = []\n"
         "    return [b'ok']\n")
 
 
+# Blocks of the C library's heap that are freed, all but the one on top, which keeps them resident.
+SPIKE = ("KEPT = []\n"
+         "def app(environ, start_response):\n"
+         "    if environ['PATH_INFO'] == '/spike':\n"
+         "        KEPT.append([bytes(1000) for _ in range(80000)].pop())\n"
+         "    if environ['PATH_INFO'] == '/leak':\n"
+         "        KEPT.append([bytes(1000) for _ in range(80000)])\n"
+         "    start_response('200 OK', [('Content-Length', '2')])\n"
+         "    return [b'ok']\n")
+
+
 def budget_of(status):
     """That part of a status."""
     return status["memory"]["budget"] or {}
@@ -102,6 +113,29 @@ class Ladder(harness.Case):
         p.wait_status(lambda s: s["recycles"]["evil-reload-on-uss"] == 1 and
                       s["workers"][0]["serial"] > before)
         self.assertRegex(p.log(), r"evil-reload-on-uss: \d+\.\dM of 100\.0M; SIGKILL")
+
+    def test_trim(self):
+        """What a spike has left is given back between requests; measured and shown."""
+        p = self.start(trim_on_rss="60M", wsgi="spike:app", files={"spike.py": SPIKE})
+        p.text("/spike")
+        s = p.wait_status(lambda s: s["memory"]["trims"]["asked"] == 1 and
+                          s["workers"][0]["rss_bytes"] < 50 * MIB)
+        self.assertGreater(s["memory"]["trims"]["given_back_bytes"], 50 * MIB)
+        self.assertEqual(sum(s["recycles"].values()), 0)
+        self.assertRegex(p.log(), r"trimmed: \d+\.\dM of its own, \d+\.\dM after the collection, "
+                                  r"\d+\.\dM after malloc_trim")
+
+    def test_useless_trims(self):
+        """Memory that is in use: three are asked, then nobody for an hour."""
+        p = self.start(trim_on_rss="60M", workers=4, wsgi="spike:app", worker_class="sync",
+                       files={"spike.py": SPIKE})
+        while p.status()["memory"]["trims"]["off_seconds"] is None:
+            p.text("/leak")
+        s = p.status()
+        self.assertGreater(s["memory"]["trims"]["off_seconds"], 3500)
+        self.assertIn(s["memory"]["trims"]["asked"], (3, 4))     # the fourth may be under way
+        self.assertEqual(p.log().count("no worker is asked for"), 1)
+        self.assertIn("nobody is asked for another", p.ctl("status")[1])
 
     def test_pss(self):
         """reload-on-pss counts the worker's share."""
