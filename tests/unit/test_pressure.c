@@ -168,7 +168,7 @@ START_TEST(quiet_here)
 END_TEST
 
 #define READERS    8
-#define FILE_PAGES 6144		/* 24 MB, half as much again as the group may have */
+#define FILE_PAGES 6144		/* 24 MB in all, half as much again as the group may have */
 #define FILE_LIMIT "16777216"
 
 static bool
@@ -203,16 +203,26 @@ make_group(bool v2, char dir[static PATH_MAX + 64])
 	return false;
 }
 
-/* Reads pages of the file at random, for ever: those that were dropped a moment ago as well. */
-static void
-read_for_ever(int fd)
+/* Fills a file of its own, so that its pages count in the group that it is in, and reads them at
+ * random, for ever: those that were dropped a moment ago as well. */
+static NO_RETURN void
+read_for_ever(void)
 {
+	char path[] = "/tmp/test_pressure.XXXXXX", page[4096] = "x";
+	int fd = mkstemp(path);
 	unsigned seed = (unsigned)getpid();
-	char page[4096];
 
+	if (fd < 0 || unlink(path) < 0)
+		_exit(1);
+	for (int i = 0; i < FILE_PAGES / READERS; i++)
+		if (write(fd, page, sizeof(page)) != sizeof(page))
+			_exit(1);
+	if (fsync(fd) < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM) != 0)
+		_exit(1);
 	for (;;) {
 		seed = seed * 1103515245u + 12345u;
-		if (pread(fd, page, sizeof(page), (off_t)(seed >> 8) % FILE_PAGES * 4096) < 0)
+		if (pread(fd, page, sizeof(page),
+		    (off_t)(seed >> 8) % (FILE_PAGES / READERS) * 4096) < 0)
 			_exit(1);
 	}
 }
@@ -220,17 +230,6 @@ read_for_ever(int fd)
 static int
 start_readers(const char *pressed, const char *limited, pid_t *pids)
 {
-	char path[] = "/tmp/test_pressure.XXXXXX", page[4096] = "x";
-	AUTO_CLOSE int fd = mkstemp(path);
-
-	if (fd < 0 || unlink(path) < 0)
-		return -1;
-	for (int i = 0; i < FILE_PAGES; i++)
-		if (write(fd, page, sizeof(page)) != sizeof(page))
-			return -1;
-	if (fsync(fd) < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0 ||
-	    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM) != 0)
-		return -1;
 	for (int i = 0; i < READERS; i++) {
 		pids[i] = fork();
 		if (pids[i] < 0)
@@ -241,7 +240,7 @@ start_readers(const char *pressed, const char *limited, pid_t *pids)
 		if (!write_to(pressed, "cgroup.procs", "0") ||
 		    (strcmp(pressed, limited) != 0 && !write_to(limited, "cgroup.procs", "0")))
 			_exit(1);
-		read_for_ever(fd);
+		read_for_ever();
 	}
 	return 0;
 }
