@@ -170,6 +170,7 @@ END_TEST
 #define READERS    8
 #define FILE_PAGES 6144		/* 24 MB in all, half as much again as the group may have */
 #define FILE_LIMIT "16777216"
+#define PRESSED_S  30
 
 static bool
 write_to(const char *dir, const char *name, const char *text)
@@ -250,6 +251,7 @@ START_TEST(pressed_here)
 {
 	char pressed[PATH_MAX + 64], limited[PATH_MAX + 64];
 	struct pressure p = PRESSURE_NONE;
+	struct proctext_pressure waited = {0};
 	struct epoll_event ev = { .events = EPOLLIN };
 	pid_t pids[READERS] = {0};
 	bool split, limits;
@@ -274,9 +276,10 @@ START_TEST(pressed_here)
 		ck_assert_int_ge(outer, 0);
 		ck_assert_int_eq(epoll_ctl(outer, EPOLL_CTL_ADD, p.fd, &ev), 0);
 		r = start_readers(pressed, limited, pids);
-		for (int i = 0; r == 0 && i < 60; i++)
+		for (int i = 0; r == 0 && i < 2 * PRESSED_S; i++)
 			if (epoll_wait(outer, &ev, 1, 500) == 1)
 				r = pressure_take(&p);
+		(void)pressure_read(&p, &waited);
 	}
 	for (int i = 0; i < READERS; i++)
 		if (pids[i] > 0) {
@@ -291,7 +294,11 @@ START_TEST(pressed_here)
 		pressure_close(&p);
 		return;
 	}
-	ck_assert_msg(r == 1, "no pressure: %d", r);
+	/* readers that wait for a disk all the time do not wait for memory */
+	if (r == 0 && waited.total_us < PRESSED_S * USEC_PER_SEC / 100 * PRESSURE_SOME)
+		fprintf(stderr, "skipped: the readers did not have to wait for memory\n");
+	else
+		ck_assert_msg(r == 1, "no pressure: %d", r);
 	ck_assert_int_eq(epoll_wait(outer, &ev, 1, 5000), 1);
 	ck_assert_int_eq(pressure_take(&p), -ENODEV);
 	close(outer);
