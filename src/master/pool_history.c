@@ -163,10 +163,17 @@ limit_json(uint64_t limit)
 	return limit == 0 ? json_null() : number(limit);
 }
 
+static uint64_t
+less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
 json_t *
 pool_history_part(const struct pool *p, uint64_t *cursor)
 {
 	struct told t = find_next(p, *cursor);
+	const struct trim_result *trim = NULL;
 	const struct history *h;
 	uint64_t rss, uss;
 	bool preloaded;
@@ -178,17 +185,24 @@ pool_history_part(const struct pool *p, uint64_t *cursor)
 	rss = t.w != NULL ? limit_of(p, t.w->gen, GM_RSS) : t.old->limit_rss;
 	uss = t.w != NULL ? limit_of(p, t.w->gen, GM_USS) : t.old->limit_uss;
 	preloaded = t.w != NULL ? t.w->mold_pid != 0 : t.old->preloaded;
-	return json_pack("{s:{s:I,s:I,s:I,s:b,s:b,s:o,s:o,s:o}}", "worker", "slot",
+	if (t.w != NULL && t.w->trims.last.known)
+		trim = &t.w->trims.last;
+	return json_pack("{s:{s:I,s:I,s:I,s:b,s:b,s:o,s:o,s:o,s:o,s:o}}", "worker", "slot",
 	    (json_int_t)t.slot, "serial", (json_int_t)t.serial, "generation",
 	    (json_int_t)(t.w != NULL ? t.w->gen->number : t.old->generation), "ended",
 	    t.w == NULL, "preloaded", preloaded, "limit_rss_bytes", limit_json(rss),
-	    "limit_uss_bytes", limit_json(uss), "samples", samples_json(h));
+	    "limit_uss_bytes", limit_json(uss), "trim_gc_bytes",
+	    trim == NULL ? json_null() : number(less(trim->before, trim->after_gc)),
+	    "trim_malloc_bytes",
+	    trim == NULL ? json_null() : number(less(trim->after_gc, trim->after_trim)),
+	    "samples", samples_json(h));
 }
 
 json_t *
 pool_history_facts(const struct pool *p)
 {
-	return json_pack("{s:{s:s,s:I,s:o,s:o,s:b}}", "facts", "name", p->gen->settings->name, "workers",
-	    (json_int_t)p->target, "limit_rss_bytes", limit_json(limit_of(p, p->gen, GM_RSS)),
-	    "limit_uss_bytes", limit_json(limit_of(p, p->gen, GM_USS)), "preloaded", pool_mold(p, p->gen) != NULL);
+	return json_pack("{s:{s:s,s:I,s:o,s:o,s:b}}", "facts", "name", p->gen->settings->name,
+	    "workers", (json_int_t)p->target, "limit_rss_bytes",
+	    limit_json(limit_of(p, p->gen, GM_RSS)), "limit_uss_bytes",
+	    limit_json(limit_of(p, p->gen, GM_USS)), "preloaded", pool_mold(p, p->gen) != NULL);
 }

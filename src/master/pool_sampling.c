@@ -19,6 +19,7 @@
 #define CHECK_MS     UINT64_C(1000)
 #define WALK_NEAR_MS UINT64_C(500)
 #define FLOOR_MS     UINT64_C(10)
+#define IDLE_FLOOR_MS UINT64_C(50)
 #define FAST_MS      UINT64_C(2)	/* of one that is above a limit, or will be in SOON_MS */
 #define SOON_MS      UINT64_C(50)
 /* A Python process touches 0.5 to 1.3 GB of new memory in a second; twice that. */
@@ -142,7 +143,8 @@ is_over(const struct worker *w)
 static bool
 is_busy(const struct worker *w)
 {
-	return !w->gen->has_agent || w->in_flight > 0 || w->requests != w->sampled_requests;
+	return !w->gen->has_agent || w->in_flight > 0 || w->requests != w->sampled_requests ||
+	    (worker_state(w) == WS_READY && w->gov.rate[GM_RSS] > 0);
 }
 
 /* The time until a busy worker could reach the nearest limit at the fastest. */
@@ -164,8 +166,12 @@ next_interval(const struct pool *p, const struct worker *w)
 		left = MIN_OF(left, left_of(governor_limit(g, policy, GM_PSS),
 		    footprint_most_pss(&w->footprint, rss)));
 	}
-	if (!is_busy(w))
-		return usual;
+	if (!is_busy(w)) {
+		/* A request that never lets go of the interpreter keeps the agent from telling of
+		 * it; where there is a hard limit that must not let it run away. */
+		left = left_of(governor_evil(g, policy, GM_RSS), rss);
+		return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, IDLE_FLOOR_MS));
+	}
 	/* Above a limit the samples that make it count come at once. */
 	if (is_over(w) && !w->gov.has_successor)
 		return MIN_OF(usual, FAST_MS);
@@ -237,26 +243,40 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 		kill_at_once(p, w, verdict.kill, value);
 }
 
+/* The next tick comes in time for w. */
+static void
+rearm_for(struct pool *p, const struct worker *w, uint64_t now)
+{
+	uint64_t after = w->next_sample_ms > now ? w->next_sample_ms - now : FAST_MS;
+
+	if (ev_timer_remaining(p->loop, &p->sampling) * 1000.0 > (double)after)
+		arm(p, MAX_OF(after, FAST_MS));
+}
+
 void
 pool_sampling_hint(struct pool *p, struct worker *w)
 {
-	uint64_t due;
+	uint64_t now, due;
 
 	if (!is_busy(w) || worker_state(w) != WS_READY)
 		return;
-	due = clock_now_ms() + next_interval(p, w);
+	now = clock_now_ms();
+	due = now + next_interval(p, w);
 	if (due + FLOOR_MS >= w->next_sample_ms)
 		return;
 	w->next_sample_ms = due;
-	if (ev_timer_remaining(p->loop, &p->sampling) * 1000.0 > (double)next_interval(p, w))
-		arm(p, next_interval(p, w));
+	rearm_for(p, w, now);
 }
 
 void
 pool_sample_now(struct pool *p, struct worker *w)
 {
+	uint64_t now = clock_now_ms();
+
 	pool_memory_tick(p);
-	sample(p, w, false, clock_now_ms());
+	sample(p, w, false, now);
+	if (is_sampled(w) && ev_is_active(&p->sampling))
+		rearm_for(p, w, now);
 }
 
 void

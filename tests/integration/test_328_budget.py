@@ -17,6 +17,11 @@ LEAK = ("KEPT = []\n"
         "    return [b'ok']\n")
 
 
+# One call of the interpreter, with its lock held all the time.
+EAT = ("def app(environ, start_response):\n"
+       "    bytearray(2 << 30)\n"
+       "    start_response('200 OK', [('Content-Length', '2')])\n"
+       "    return [b'ok']\n")
 # Blocks of the C library's heap that are freed, all but the one on top, which keeps them resident.
 SPIKE = ("KEPT = []\n"
          "def app(environ, start_response):\n"
@@ -113,6 +118,24 @@ class Ladder(harness.Case):
         p.wait_status(lambda s: s["recycles"]["evil-reload-on-uss"] == 1 and
                       s["workers"][0]["serial"] > before)
         self.assertRegex(p.log(), r"evil-reload-on-uss: \d+\.\dM of 100\.0M; SIGKILL")
+
+    def test_one_request_eats_memory(self):
+        """2 GB in one call that never lets the agent run: killed before 700 MB."""
+        p = self.start(evil_reload_on_rss="500M", memory_interval="1s", wsgi="eat:app",
+                       worker_class="sync", files={"eat.py": EAT})
+        pid, peak = p.status()["workers"][0]["pid"], 0
+        load = Load(p, 1)
+        try:
+            while True:
+                with open("/proc/%d/status" % pid, encoding="ascii") as lines:
+                    found = re.search(r"VmHWM:\s*(\d+)", lines.read())
+                peak = max(peak, int(found.group(1)) >> 10 if found else 0)
+        except OSError:
+            pass            # it is gone
+        load.stop()
+        self.assertGreater(peak, 400)
+        self.assertLess(peak, 700)
+        self.assertRegex(p.log(), r"evil-reload-on-rss: [56]\d\d\.\dM of 500\.0M; SIGKILL")
 
     def test_trim(self):
         """What a spike has left is given back between requests; measured and shown."""
