@@ -37,6 +37,7 @@ governor_set_policy(struct governor *g, const struct gov_policy *p)
 void
 governor_count(struct gov_worker *w, uint64_t requests, uint64_t now_ms)
 {
+	w->requests = MAX_OF(w->requests, requests);
 	if (w->max_requests != 0 && requests >= w->max_requests)
 		governor_set_due(w, REASON_MAX_REQUESTS, now_ms);
 }

@@ -88,12 +88,14 @@ struct gov_worker {
 	uint64_t value[GM_N];		/* the last that was known */
 	uint64_t value_ms[GM_N];	/* when that was */
 	uint64_t rate[GM_N];		/* growth since the value before, a second */
-	uint64_t rates[GOV_GROWTH_N];	/* the last ones of RSS, a ring; what they have in common is
-					 * growth that goes on, and no single large request */
+	uint64_t rates[GOV_GROWTH_N];	/* the last ones of RSS, a ring */
 	unsigned n_rates;
+	uint64_t requests;		/* completed */
+	uint64_t still_requests;	/* of these, when RSS did not grow last */
 	unsigned over[GM_N];		/* samples in a row at or over the limit */
 	uint64_t over_value[GM_N];	/* at the first of them */
 	uint64_t over_ms[GM_N];
+	uint64_t over_requests[GM_N];
 	bool settled[GM_N];		/* its gain was judged */
 	uint64_t gain_from[GM_N];	/* value of the one it replaced for that metric; 0 */
 	uint64_t idle_until_ms;		/* a busy one above a soft limit is left alone; 0: not */
@@ -112,7 +114,8 @@ struct gov_worker {
 	uint64_t trim_floor;		/* nor below this RSS */
 };
 
-/* Growth of RSS a second that goes on; 0 when it does not, or is not known yet. */
+/* Growth of RSS a second that goes on, over several requests; 0 when it does not, or is not known
+ * yet. One large request may have asked for all that it needs. */
 static inline uint64_t
 governor_growth(const struct gov_worker *w)
 {
@@ -120,7 +123,7 @@ governor_growth(const struct gov_worker *w)
 
 	for (size_t i = 1; i < GOV_GROWTH_N; i++)
 		least = MIN_OF(least, w->rates[i]);
-	return w->n_rates < GOV_GROWTH_N ? 0 : least;
+	return w->n_rates < GOV_GROWTH_N || w->requests - w->still_requests < 2 ? 0 : least;
 }
 
 struct gov_meter {

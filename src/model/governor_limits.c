@@ -151,6 +151,14 @@ ahead(const struct governor *g, const struct gov_worker *w, unsigned m, uint64_t
 }
 
 static void
+note_rate(struct gov_worker *w, uint64_t rate)
+{
+	w->rates[w->n_rates++ % GOV_GROWTH_N] = rate;
+	if (rate == 0)
+		w->still_requests = w->requests;
+}
+
+static void
 take_value(struct governor *g, const struct gov_policy *p, struct gov_worker *w, unsigned m,
     uint64_t value, uint64_t now_ms)
 {
@@ -162,7 +170,7 @@ take_value(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
 		w->rate[m] = value > w->value[m]
 		    ? (value - w->value[m]) * MSEC_PER_SEC / since : 0;
 	if (m == GM_RSS && w->state == WS_READY && !first && since > 0)
-		w->rates[w->n_rates++ % GOV_GROWTH_N] = w->rate[m];
+		note_rate(w, w->rate[m]);
 	if (w->state == WS_READY && w->ready_ms != 0 && w->value_ms[m] < w->ready_ms &&
 	    now_ms - w->ready_ms <= GOV_FRESH_MS)
 		meter->fresh[meter->n_fresh++ % GOV_FRESH_N] = value;
@@ -174,12 +182,13 @@ take_value(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
 	} else if (w->over[m]++ == 0) {
 		w->over_value[m] = value;
 		w->over_ms[m] = now_ms;
+		w->over_requests[m] = w->requests;
 	}
 }
 
-/* One heavy request may be all there is to it. Half the time that it would take to go as far
- * above the limit as a growing worker may, or to where it would be killed, less the time that a
- * successor takes. */
+/* One heavy request may be all there is to it: it may end before it is judged, where no hard limit
+ * is near. Else half the time that it would take to go as far above the limit as a growing worker
+ * may, or to where it would be killed, less the time that a successor takes. */
 static uint64_t
 idle_deadline(const struct governor *g, const struct gov_policy *p, const struct gov_worker *w,
     unsigned m, uint64_t now_ms)
@@ -187,14 +196,16 @@ idle_deadline(const struct governor *g, const struct gov_policy *p, const struct
 	uint64_t limit = governor_limit(g, p, m), evil = governor_evil(g, p, m);
 	uint64_t most = limit + limit / 100 * GOV_OVERSHOOT, left;
 
-	if (evil != 0)
+	if (governor_growth(w) == 0 && w->requests == w->over_requests[m])
+		most = evil != 0 ? evil : UINT64_MAX;
+	else if (evil != 0)
 		most = MIN_OF(most, evil);
 	if (w->value[m] >= most)
 		return now_ms;
 	left = most - w->value[m];
 	if (w->rate[m] == 0)
 		return now_ms + GOV_IDLE_MS;
-	left = left * MSEC_PER_SEC / w->rate[m];
+	left = left > UINT64_MAX / MSEC_PER_SEC ? UINT64_MAX : left * MSEC_PER_SEC / w->rate[m];
 	left -= MIN_OF(left, g->pool.b.boot_ms);
 	return now_ms + MIN_OF(GOV_IDLE_MS, left / 2);
 }

@@ -5,6 +5,7 @@ One master after the other, alone, since processes that map the same files share
 look smaller. A wake-up is a voluntary context switch: each time that the master slept and woke.
 """
 
+import argparse
 import time
 
 import benchlib
@@ -13,6 +14,8 @@ import servers
 
 PSS_TARGET = 2.5 * (1 << 20)
 WAKES_TARGET = 2.0
+# Processor time of a master with many workers, which it looks at every second.
+CPU_TARGET = 5.0                # ms in a second: half a percent of one core
 
 
 def _measure(server, args):
@@ -68,9 +71,25 @@ def run(args):
         benchlib.say("    %d other preforkd ran meanwhile: alone, PSS is larger" % ours["others"])
     benchlib.verdict("PSS <= 2.5 MB", ours["pss"] <= PSS_TARGET)
     benchlib.verdict("<= 2 wake-ups/s", ours["wakes_per_second"] <= WAKES_TARGET)
+    if args.many:
+        raw["many"] = _many(args)
     return raw
+
+
+def _many(args):
+    """Workers of one mold, so that they fit; as many as their samples cost something."""
+    settle = argparse.Namespace(settle=max(args.settle, args.many / 20), seconds=args.seconds)
+    numbers = _measure(servers.Preforkd("stdlib", args.many, preload="yes", threads=1,
+                                        log_level="warning"), settle)
+    benchlib.say("    preforkd with %d idle workers: %.2f cpu ms/s, %.1f wake-ups/s, PSS %.2f MiB" %
+                 (args.many, numbers["cpu_ms_per_second"], numbers["wakes_per_second"],
+                  numbers["pss"] / 2**20))
+    benchlib.verdict("cpu <= 0.5 %% of one core with %d workers" % args.many,
+                     numbers["cpu_ms_per_second"] <= CPU_TARGET)
+    return numbers
 
 
 if __name__ == "__main__":
     benchlib.main(__doc__, run, seconds=(10.0, "counting wake-ups"),
-                  settle=(2.0, "seconds between boot and counting"), workers=(4, "workers"))
+                  settle=(2.0, "seconds between boot and counting"), workers=(4, "workers"),
+                  many=(200, "workers in another run, 0 for none"))

@@ -190,7 +190,7 @@ class Budget(harness.Case):
         s = p.wait_status(lambda s: s["recycles"]["memory-limit"] == 1 and
                           all(w["state"] == "ready" for w in s["workers"]))
         self.assertEqual(len(serials & {w["serial"] for w in s["workers"]}), 2)
-        self.assertRegex(p.log(), r"memory-limit: \d+\.\dM of 800\.0M used; it has \d+\.\dM "
+        self.assertRegex(p.log(), r"memory-limit: \d+\.\dM of 800\.0M used(, \S+ more each second)?; it has \d+\.\dM "
                                   r"more than a fresh worker after \d+ requests; successor pid")
         self.assertRegex(p.ctl("status")[1], r"(?m)^memory-limit: \S+ of 800\.0M used")
 

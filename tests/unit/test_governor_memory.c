@@ -39,8 +39,9 @@ set_up(void)
 	}
 }
 
+/* Within one request. */
 static struct gov_verdict
-sample_both(struct gov_worker *x, uint64_t rss, uint64_t uss)
+sample_inside(struct gov_worker *x, uint64_t rss, uint64_t uss)
 {
 	const uint64_t value[GM_N] = {
 		[GM_RSS] = rss, [GM_USS] = uss, [GM_PSS] = uss, [GM_AS] = 3 * rss, [GM_FDS] = 20,
@@ -49,6 +50,13 @@ sample_both(struct gov_worker *x, uint64_t rss, uint64_t uss)
 	x->own_bytes = uss == GOV_UNKNOWN ? rss : uss;
 	x->own_is_rss = uss == GOV_UNKNOWN;
 	return governor_sample(&g, &p, x, value, now);
+}
+
+static struct gov_verdict
+sample_both(struct gov_worker *x, uint64_t rss, uint64_t uss)
+{
+	governor_count(x, x->requests + 1, now);
+	return sample_inside(x, rss, uss);
 }
 
 static struct gov_verdict
@@ -177,6 +185,24 @@ START_TEST(busy_one_may_fall_back)
 	now += 10000;
 	ck_assert_int_eq(next().what, GOV_WAIT);
 	ck_assert_uint_eq(w[0].idle_until_ms, 0);
+}
+END_TEST
+
+/* However large it is: it ends when it ends, unless it would have to be killed. */
+START_TEST(one_large_request)
+{
+	p.limit[GM_RSS] = limit_size(100 * MB);
+	fresh(40 * MB);
+	w[0].busy = true;
+	for (uint64_t rss = 60; rss <= 300; rss += 20, now += 10)
+		sample_inside(&w[0], rss * MB, rss * MB);
+	ck_assert_uint_ne(w[0].due, 0);
+	ck_assert_int_eq(next().what, GOV_WAIT);
+	ck_assert_uint_gt(w[0].idle_until_ms, now + 1000);
+	/* near where it is killed it is not */
+	p.evil[GM_RSS] = limit_size(340 * MB);
+	sample_inside(&w[0], 320 * MB, 320 * MB);
+	ck_assert_uint_le(w[0].idle_until_ms, now + 10);
 }
 END_TEST
 
@@ -516,6 +542,7 @@ main(void)
 	tcase_add_test(t, kills_for_uss);
 	tcase_add_test(t, futile_hard_limit);
 	tcase_add_test(t, busy_one_may_fall_back);
+	tcase_add_test(t, one_large_request);
 	tcase_add_test(t, busy_one_that_grows);
 	tcase_add_test(t, other_reasons_do_not_wait);
 	tcase_add_test(t, trims);
