@@ -138,18 +138,32 @@ class LeakReport(Case):
 
     def test_cost_does_not_count(self):
         """What tracing takes is not counted as the worker's memory: the limit is no nearer."""
-        p = self.leaking(reload_on_rss="100M", leak_report=True, preload="no", files={
-            "leaking.py": LEAKING + "\nBALLAST = 'x' * (30 << 20)\nSMALL = []\n"
+        limit = 88
+        p = self.leaking(reload_on_rss="%dM" % limit, preload="no", memory_interval="500ms",
+                         memory_samples=3, files={
+            "leaking.py": LEAKING + "\nBALLAST = 'x' * (20 << 20)\nSMALL = []\n"
             "def small(environ, start):\n"
             "    SMALL.extend([n] for n in range(int(environ.get('QUERY_STRING') or 0)))\n"
             "    return app(environ, start)\n"}, wsgi="leaking:small")
-        p.wait_log("it traces its allocations", timeout=30)
-        before = p.workers()[0]
-        p.text("/?60000")
-        w = p.wait_status(lambda s: s["workers"][0]["traced_bytes"] > 4 << 20)["workers"][0]
-        self.assertTrue(w["traces"])
-        self.assertEqual(w["pid"], before["pid"])
-        self.assertRegex(p.ctl("status")[1], "traces allocations")
+        pid = p.pids()[0]
+        with harness.Varlink(p.control) as caller:
+            caller.send("io.preforkd.Manager.Report", {"slot": 1, "what": "memory", "seconds": 60})
+            p.wait_status(lambda s: s["workers"][0]["traces"])
+            # little by little, since the cost is told four times a second
+            for n in range(1, 11):
+                p.text("/?13000")
+                p.wait_status(lambda s, n=n: s["workers"][0]["traced_bytes"] > n << 20)
+
+            def is_above(status):
+                """Resident memory is, by far, and that is what tracing takes."""
+                w = status["workers"][0]
+                return w["rss_bytes"] > limit + 2 << 20 and w["traced_bytes"] > 10 << 20
+            age = p.wait_status(is_above)["workers"][0]["age_seconds"]
+            # six samples more
+            w = p.wait_status(lambda s: s["workers"][0]["age_seconds"] > age + 3)["workers"][0]
+            self.assertEqual((w["pid"], w["reason"]), (pid, None))
+            self.assertEqual(p.status()["recycles"]["reload-on-rss"], 0)
+            self.assertRegex(p.ctl("status")[1], "traces allocations")
 
     def test_reload(self):
         """Switched off by a reload, and on again."""

@@ -34,7 +34,7 @@ SETTLE = 5.0
 FINISH = 2.0
 
 # Seconds between two looks at the cost.
-LOOK = 1.0
+LOOK = 0.25
 
 # A trace that costs more than this is reported and ended: taking the snapshot takes four times
 # as much again, and holds the interpreter's lock for a quarter of a second.
