@@ -148,7 +148,7 @@ class LeakReport(Case):
         pid = p.pids()[0]
         with harness.Varlink(p.control) as caller:
             caller.send("io.preforkd.Manager.Report", {"slot": 1, "what": "memory", "seconds": 60})
-            p.wait_status(lambda s: s["workers"][0]["traces"])
+            p.wait_status(lambda s: s["workers"][0]["traced_bytes"])
             # little by little, since the cost is told four times a second
             for n in range(1, 11):
                 p.text("/?13000")
