@@ -218,9 +218,15 @@ growth_put_remedy(const struct growth_verdict *v, const struct growth_facts *f, 
 			    "limit below this size would replace workers for nothing");
 		break;
 	case GROWTH_KEPT:
-		(void)buf_puts(out, "no leak: the allocator keeps what was freed; trim-on-rss gives it "
-		    "back between requests; MALLOC_ARENA_MAX=2 or MALLOC_TRIM_THRESHOLD_=131072 in "
-		    "section [env] keep less");
+		if (f->trim_gc != GROWTH_UNKNOWN && f->trim_malloc != GROWTH_UNKNOWN &&
+		    f->trim_gc > f->trim_malloc)
+			(void)buf_puts(out, "no leak: most was garbage in cycles, which the collector "
+			    "finds late: lower thresholds (gc.set_threshold(), gc.freeze() after the "
+			    "import), or trim-on-rss");
+		else
+			(void)buf_puts(out, "no leak: the allocator keeps what was freed; trim-on-rss "
+			    "gives it back between requests; MALLOC_ARENA_MAX=2 or "
+			    "MALLOC_TRIM_THRESHOLD_=131072 in section [env] keep less");
 		break;
 	case GROWTH_UNSHARING:
 		(void)buf_puts(out, "what the mold has made is written to in the workers, by reference "

@@ -8,6 +8,7 @@
 
 #include "model/growth.h"
 
+#include <check.h>
 #include <math.h>
 #include <string.h>
 
@@ -139,6 +140,45 @@ make_series(enum shape shape, uint64_t seed, struct made *m)
 			.fds = 20 + (uint64_t)MAX_OF(in_flight, 0.0),
 		};
 	}
+}
+
+/* As the only worker, without a limit. */
+static inline struct growth_series
+series_of(const struct made *m)
+{
+	return (struct growth_series){
+		.slot = 1, .serial = 1, .samples = m->samples, .n = m->n,
+		.facts = { .workers = 1, .trim_gc = GROWTH_UNKNOWN, .trim_malloc = GROWTH_UNKNOWN },
+	};
+}
+
+static inline struct growth_verdicts
+judge(const struct growth_series *s)
+{
+	struct growth_verdicts v;
+
+	ck_assert_int_eq(growth_judge(s, &v), 0);
+	ck_assert_uint_le(v.n, GROWTH_N);
+	return v;
+}
+
+static inline bool
+has_leak(const struct growth_verdicts *v)
+{
+	for (size_t i = 0; i < v->n; i++)
+		if (growth_is_leak(v->v[i].kind))
+			return true;
+	return false;
+}
+
+static inline struct growth_sample
+sample(double seconds, double mib, uint64_t requests, uint64_t in_flight)
+{
+	return (struct growth_sample){
+		.ms = (uint64_t)(seconds * 1000.0), .rss = (uint64_t)(mib * MIB),
+		.uss = GROWTH_UNKNOWN, .pss = GROWTH_UNKNOWN, .requests = requests,
+		.in_flight = in_flight, .fds = GROWTH_UNKNOWN,
+	};
 }
 
 #endif

@@ -20,7 +20,7 @@ static struct growth_series series[WORKERS];
 static struct growth_verdicts each[WORKERS];
 
 static struct growth_verdicts
-judge(size_t n)
+judge_all(size_t n)
 {
 	struct growth_verdicts pool;
 
@@ -51,7 +51,7 @@ START_TEST(agreement)
 		make_series(i < 3 ? LEAK : FLAT, i, &made[i]);
 		make_worker(i, (unsigned)i + 1, false);
 	}
-	pool = judge(4);
+	pool = judge_all(4);
 	v = growth_find(&pool, GROWTH_WITH_REQUESTS);
 	ck_assert_ptr_nonnull(v);
 	ck_assert_uint_eq(v->agree, 3);
@@ -65,7 +65,7 @@ START_TEST(agreement)
 		make_series(i < 1 ? LEAK : FLAT, i, &made[i]);
 		make_worker(i, (unsigned)i + 1, false);
 	}
-	pool = judge(4);
+	pool = judge_all(4);
 	ck_assert_ptr_nonnull(growth_find(&each[0], GROWTH_WITH_REQUESTS));
 	ck_assert_ptr_null(growth_find(&pool, GROWTH_WITH_REQUESTS));
 	ck_assert_int_eq(growth_judge_pool(series, each, 0, &pool), 0);
@@ -107,7 +107,7 @@ START_TEST(short_lives)
 
 		for (size_t i = 0; i < WORKERS; i++)
 			make_short(i, seed, 75, 1.0);
-		pool = judge(WORKERS);
+		pool = judge_all(WORKERS);
 		v = growth_find(&pool, GROWTH_WITH_REQUESTS);
 		ck_assert_msg(v != NULL, "seed %llu", (unsigned long long)seed);
 		ck_assert_uint_ge(v->agree, 3);
@@ -128,7 +128,7 @@ START_TEST(short_warm_ups)
 
 		for (size_t i = 0; i < WORKERS; i++)
 			make_short(i, seed, kinds[seed % 3].grown, kinds[seed % 3].curve);
-		pool = judge(WORKERS);
+		pool = judge_all(WORKERS);
 		ck_assert_msg(growth_find(&pool, GROWTH_WITH_REQUESTS) == NULL, "seed %llu",
 		    (unsigned long long)seed);
 	}
