@@ -269,6 +269,28 @@ class Live(harness.Case):
         self.assertIsNotNone(v["requests_to_limit"])
         self.assertIn("ended", p.ctl("memory")[1])
 
+    def test_trimmed(self):
+        """What a trim has given back is evidence."""
+        pattern = growthlib.PATTERNS["kept"]
+        p = self.preforkd(**dict(pattern.settings, trim_on_rss="50M"))
+        p.wait_ready()
+        with growthlib.Load(p, "/burst", 12):
+            p.wait_status(lambda s: s["workers"][0]["requests"] >= 60)
+
+        def trimmed():
+            """The verdict that has its bytes."""
+            code, out, err = p.ctl("memory", "--json")
+            self.assertEqual(code, 0, err)
+            return [v for v in json.loads(out)["workers"][0]["verdicts"]
+                    if v["verdict"] == "kept-after-load" and v["given_back_bytes"]]
+        verdict = harness.wait_until(trimmed)[0]
+        self.assertGreater(verdict["given_back_bytes"], 10 << 20)
+        self.assertIn("given back", verdict["evidence"])
+        with Varlink(p.control) as v:
+            v.send("io.preforkd.Manager.Memory", more=True)
+            worker = v.receive()["parameters"]["worker"]
+        self.assertGreater(worker["trim_gc_bytes"] + worker["trim_malloc_bytes"], 10 << 20)
+
     def test_pattern_played(self):
         """The shortest of the recorded patterns, anew."""
         pattern = growthlib.PATTERNS["leak"]
