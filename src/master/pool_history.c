@@ -1,7 +1,7 @@
 /*
  * pool_history.c - what workers have used over their lives, remembered and told.
  *
- * A worker has a history from READY on; those of the last ended workers of each slot are kept,
+ * A worker has a history from READY on, until it has drained; those of the last ended workers of each slot are kept,
  * smaller, so that something can be said about workers that live for a second. They are told one at
  * a time, by serial, so that no answer is large and nobody is left out when workers come and go
  * in between.
@@ -39,7 +39,8 @@ pool_history_note(struct pool *p, struct worker *w, uint64_t rss, uint64_t now)
 		.fds = w->fds_unavailable || w->fds == 0 ? GROWTH_UNKNOWN : w->fds,
 	};
 
-	if (worker_state(w) != WS_READY)
+	/* What it grows by while it drains is as good as any. */
+	if (worker_state(w) != WS_READY && worker_state(w) != WS_DRAINING)
 		return;
 	if (w->history.room == 0)
 		history_init(&w->history, p->target);

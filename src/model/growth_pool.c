@@ -121,29 +121,30 @@ combine(const struct growth_series *s, const struct growth_verdicts *all, size_t
 	ret->v[ret->n++] = sum;
 }
 
-/* One life on the axis of its requests. */
+/* One life. */
 struct life {
 	double requests;
+	double rate;		/* bytes for each request */
 	double start, grown;
-	double third[3];
+	double third[3];	/* over time: counts come every 50 ms or so, which is a step here */
 	double seconds;
 	size_t samples;
 };
 
-/* RSS when so many requests were completed; samples with an RSS only. */
+/* RSS at a time; samples with an RSS only. */
 static double
-rss_at(const struct growth_series *s, double requests)
+rss_at(const struct growth_series *s, double ms)
 {
 	double x0 = 0.0, y0 = 0.0;
 	bool has_one = false;
 
 	for (size_t i = 0; i < s->n; i++) {
-		double x = (double)s->samples[i].requests, y = (double)s->samples[i].rss;
+		double x = (double)s->samples[i].ms, y = (double)s->samples[i].rss;
 
 		if (s->samples[i].rss == GROWTH_UNKNOWN)
 			continue;
-		if (x >= requests)
-			return has_one && x > x0 ? y0 + (y - y0) * (requests - x0) / (x - x0) : y;
+		if (x >= ms)
+			return has_one && x > x0 ? y0 + (y - y0) * (ms - x0) / (x - x0) : y;
 		x0 = x;
 		y0 = y;
 		has_one = true;
@@ -154,8 +155,8 @@ rss_at(const struct growth_series *s, double requests)
 static bool
 take_life(const struct growth_series *s, struct life *ret)
 {
-	const struct growth_sample *first = NULL, *last = NULL;
-	double from;
+	const struct growth_sample *first = NULL, *last = NULL, *counted = NULL;
+	double from, span;
 
 	*ret = (struct life){ 0 };
 	for (size_t i = 0; i < s->n; i++) {
@@ -164,22 +165,27 @@ take_life(const struct growth_series *s, struct life *ret)
 		if (s->samples[i].rss == GROWTH_UNKNOWN)
 			continue;
 		if (first == NULL)
-			first = &s->samples[i];
+			first = counted = &s->samples[i];
+		/* A count is fresh when it has just changed. */
+		if (s->samples[i].requests > counted->requests)
+			counted = &s->samples[i];
 		last = &s->samples[i];
 		ret->samples++;
 	}
 	if (ret->samples < STACK_SAMPLES || last->requests < first->requests)
 		return false;
-	from = (double)first->requests;
-	ret->requests = (double)last->requests - from;
+	from = (double)first->ms;
+	span = (double)last->ms - from;
+	ret->requests = (double)counted->requests - (double)first->requests;
 	ret->start = (double)first->rss;
 	ret->grown = (double)last->rss - ret->start;
 	ret->seconds = (double)(last->ms - first->ms) / 1000.0;
 	if (ret->requests < STACK_REQUESTS_ONE)
 		return false;
+	ret->rate = ((double)counted->rss - ret->start) / ret->requests;
 	for (unsigned k = 0; k < 3; k++)
-		ret->third[k] = rss_at(s, from + ret->requests * (k + 1) / 3.0) -
-		    rss_at(s, from + ret->requests * k / 3.0);
+		ret->third[k] = rss_at(s, from + span * (k + 1) / 3.0) -
+		    rss_at(s, from + span * k / 3.0);
 	return true;
 }
 
@@ -226,10 +232,10 @@ judge_stack(const struct life *lives, size_t n, double *scratch, struct growth_v
 
 	for (size_t i = 0; i < n; i++)
 		if (grows_much(&lives[i]))
-			scratch[n_grow++] = lives[i].grown / lives[i].requests;
+			scratch[n_grow++] = lives[i].rate;
 	usual = fit_median(scratch, n_grow);
 	for (size_t i = 0; i < n; i++) {
-		double rate = lives[i].grown / lives[i].requests;
+		double rate = lives[i].rate;
 
 		if (!grows_much(&lives[i]) || rate < usual / 2.0 || rate > usual * 2.0)
 			continue;
@@ -251,7 +257,7 @@ judge_stack(const struct life *lives, size_t n, double *scratch, struct growth_v
 	if (ret->agree < STACK_MIN || 3 * ret->agree < 2 * n || ret->requests < STACK_REQUESTS ||
 	    third[0] < 0.4 * mean || third[1] < 0.4 * mean || third[2] < 0.6 * mean)
 		return false;
-	ret->per_request = ret->grown / ret->requests;
+	ret->per_request = usual;
 	ret->is_strong = ret->agree >= 2 * STACK_MIN;
 	return true;
 }
