@@ -9,6 +9,7 @@ alone. uvloop accepts singly but listens by itself: it gets the real value.
 import asyncio
 from time import monotonic
 
+from . import memory
 from .farewell import Farewell
 from .listeners import Listener
 
@@ -27,6 +28,7 @@ class Loop:
 
     def __init__(self, agent, loop):
         """Takes hold of the loop's create_server; only calls with our sockets are changed."""
+        memory.keep_large_buffers()
         self._agent = agent
         self._loop = loop
         self._servers = []
