@@ -107,7 +107,7 @@ eligible(const struct governor *g, const struct gov_policy *p, struct gov_worker
 		due &= MEMORY_REASONS | BIT(REASON_SCALE);
 	/* What a request has taken may come back when it ends. */
 	if (due != 0 && (due & ~PASSING_REASONS) == 0 && now_ms < w->idle_until_ms &&
-	    (w->busy || w->trim_asked_ms != 0)) {
+	    (w->busy || w->rate[GM_RSS] > 0 || w->trim_asked_ms != 0)) {
 		due = 0;
 		*wake = MIN_OF(*wake, w->idle_until_ms);
 	}

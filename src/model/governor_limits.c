@@ -85,24 +85,41 @@ judge_futile(struct governor *g, const struct gov_policy *p, enum gov_metric m)
 	return (meter->futile && !was) || (meter->evil_futile && !evil_was);
 }
 
-/* Went over the limit and stays at that size: it has warmed up to it. A leak goes on. */
-static bool
-has_warmed_up(const struct gov_worker *w, unsigned m, uint64_t limit, uint64_t now_ms)
+enum gain {
+	GAIN_OPEN,		/* not known yet */
+	GAIN_NONE,		/* nothing can be said */
+	GAIN_LITTLE,
+	GAIN_REAL,
+};
+
+/* A young worker that is over the limit again leaks when it grows on; when it stays at that size it
+ * has warmed up to it. Telling takes some growth, or a second. */
+static enum gain
+gain_of_young(const struct gov_worker *w, unsigned m, uint64_t limit, uint64_t now_ms)
 {
 	uint64_t grown = w->value[m] - MIN_OF(w->value[m], w->over_value[m]);
 
-	return governor_is_flat(grown * MSEC_PER_SEC / (now_ms - w->over_ms[m]), limit);
+	if (w->gain_from[m] == 0 || w->over[m] == 0)
+		return GAIN_OPEN;
+	if (grown >= limit / 100 * GOV_FLAT_PERCENT)
+		return GAIN_REAL;
+	return now_ms - w->over_ms[m] < GOV_SETTLE_MIN_MS ? GAIN_OPEN : GAIN_LITTLE;
 }
 
-static bool
-gained_little(const struct gov_worker *w, unsigned m, uint64_t limit, bool early, uint64_t now_ms)
+static enum gain
+gain_of(const struct gov_worker *w, unsigned m, uint64_t limit, bool young, uint64_t now_ms)
 {
 	uint64_t was = w->gain_from[m];
 
-	if (was == 0 || w->value[m] <= was - was / 100 * GOV_POOR_PERCENT)
-		return false;
-	return !early || (w->over[m] > 1 && now_ms > w->over_ms[m] &&
-	    has_warmed_up(w, m, limit, now_ms));
+	if (was != 0 && w->value[m] <= was - was / 100 * GOV_POOR_PERCENT &&
+	    (!young || w->over[m] > 0))
+		return GAIN_REAL;
+	if (young)
+		return gain_of_young(w, m, limit, now_ms);
+	if (was != 0)
+		return GAIN_LITTLE;
+	return limit == 0 || w->value[m] < limit - limit / 100 * GOV_POOR_PERCENT
+	    ? GAIN_REAL : GAIN_NONE;
 }
 
 /* Has the replacement of a large worker brought anything? Asked once in a worker's life for
@@ -112,28 +129,22 @@ static void
 judge_gain(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
     const uint64_t value[GM_N], uint64_t now_ms)
 {
-	uint64_t settle = MAX_OF(p->min_lifetime_ms, GOV_SETTLE_MIN_MS);
-	bool early = now_ms - w->ready_ms < settle, over = false;
+	bool young = now_ms - w->ready_ms < MAX_OF(p->min_lifetime_ms, GOV_SETTLE_MIN_MS);
 
 	if (w->ready_ms == 0)
 		return;
-	for (unsigned m = 0; m < GM_N; m++)
-		over = over || (w->over[m] >= MAX_OF(p->samples, (uint64_t)2) &&
-		    now_ms > w->over_ms[m]);
-	if (!over && early)
-		return;
 	for (unsigned m = 0; m < GM_N; m++) {
 		struct gov_meter *meter = &g->meter[m];
-		uint64_t limit = governor_limit(g, p, m);
+		enum gain gain;
 
 		if (w->settled[m] || value[m] == GOV_UNKNOWN)
 			continue;
-		w->settled[m] = true;
-		if (gained_little(w, m, limit, early, now_ms)) {
+		gain = gain_of(w, m, governor_limit(g, p, m), young, now_ms);
+		w->settled[m] = gain != GAIN_OPEN;
+		if (gain == GAIN_LITTLE) {
 			meter->poor++;
 			meter->settled_value = w->value[m];
-		} else if (w->gain_from[m] != 0 || limit == 0 ||
-		    w->value[m] < limit - limit / 100 * GOV_POOR_PERCENT) {
+		} else if (gain == GAIN_REAL) {
 			meter->poor = 0;
 		}
 	}
@@ -221,7 +232,7 @@ judge_over(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
 		w->due &= ~BIT(r);
 		return;
 	}
-	if (w->over[m] < p->samples)
+	if (w->over[m] < p->samples || (w->gain_from[m] != 0 && !w->settled[m]))
 		return;
 	governor_set_due(w, r, now_ms);
 	if ((BIT(r) & PASSING_REASONS) == 0)

@@ -139,12 +139,12 @@ class LeakReport(Case):
     def test_cost_does_not_count(self):
         """What tracing takes is not counted as the worker's memory: the limit is no nearer."""
         limit = 88
+        small = (LEAKING + "\nBALLAST = 'x' * (20 << 20)\nSMALL = []\n"
+                 "def small(environ, start):\n"
+                 "    SMALL.extend([n] for n in range(int(environ.get('QUERY_STRING') or 0)))\n"
+                 "    return app(environ, start)\n")
         p = self.leaking(reload_on_rss="%dM" % limit, preload="no", memory_interval="500ms",
-                         memory_samples=3, files={
-            "leaking.py": LEAKING + "\nBALLAST = 'x' * (20 << 20)\nSMALL = []\n"
-            "def small(environ, start):\n"
-            "    SMALL.extend([n] for n in range(int(environ.get('QUERY_STRING') or 0)))\n"
-            "    return app(environ, start)\n"}, wsgi="leaking:small")
+                         memory_samples=3, files={"leaking.py": small}, wsgi="leaking:small")
         pid = p.pids()[0]
         with harness.Varlink(p.control) as caller:
             caller.send("io.preforkd.Manager.Report", {"slot": 1, "what": "memory", "seconds": 60})

@@ -22,6 +22,12 @@ EAT = ("def app(environ, start_response):\n"
        "    bytearray(2 << 30)\n"
        "    start_response('200 OK', [('Content-Length', '2')])\n"
        "    return [b'ok']\n")
+# No copy on the way.
+KEEP = ("KEPT = []\n"
+        "def app(environ, start_response):\n"
+        "    KEPT.append(bytearray(int(environ['QUERY_STRING'] or 0)))\n"
+        "    start_response('200 OK', [('Content-Length', '2')])\n"
+        "    return [b'ok']\n")
 # Blocks of the C library's heap that are freed, all but the one on top, which keeps them resident.
 SPIKE = ("KEPT = []\n"
          "def app(environ, start_response):\n"
@@ -82,12 +88,12 @@ class Ladder(harness.Case):
 
     def test_multiple_of_a_fresh_worker(self):
         """Known once a worker is ready, and shown in the log in bytes."""
-        p = self.start(reload_on_rss="2.5x")
+        p = self.start(reload_on_rss="2.5x", wsgi="keep:app", files={"keep.py": KEEP})
         fresh = p.status()["governor"]["fresh_rss_bytes"]
-        p.text("/leak?%d" % (fresh * 1.2 / MIB))
+        p.text("/?%d" % (fresh * 1.2))
         first = p.status()["workers"][0]["serial"]
         self.assertEqual(p.status()["recycles"]["reload-on-rss"], 0)
-        p.text("/leak?%d" % (fresh / MIB))
+        p.text("/?%d" % fresh)
         p.wait_status(lambda s: s["recycles"]["reload-on-rss"] == 1 and
                       s["workers"][0]["serial"] > first)
         limit = re.search(r"reload-on-rss: \S+ of (\S+)M after", p.log()).group(1)
@@ -190,7 +196,8 @@ class Budget(harness.Case):
         s = p.wait_status(lambda s: s["recycles"]["memory-limit"] == 1 and
                           all(w["state"] == "ready" for w in s["workers"]))
         self.assertEqual(len(serials & {w["serial"] for w in s["workers"]}), 2)
-        self.assertRegex(p.log(), r"memory-limit: \d+\.\dM of 800\.0M used(, \S+ more each second)?; it has \d+\.\dM "
+        self.assertRegex(p.log(), r"memory-limit: \d+\.\dM of 800\.0M used(, \S+ more each second)?"
+                                  r"; it has \d+\.\dM "
                                   r"more than a fresh worker after \d+ requests; successor pid")
         self.assertRegex(p.ctl("status")[1], r"(?m)^memory-limit: \S+ of 800\.0M used")
 
@@ -221,7 +228,8 @@ class Budget(harness.Case):
         done = load.stop()
         self.assertEqual(load.errors, [])
         self.assertGreater(done, 10)
-        self.assertRegex(p.log(), r"(request|memory-limit): .*; memory has no room for two, so it finishes before "
+        self.assertRegex(p.log(), r"(request|memory-limit): .*; memory has no room for two, so it "
+                                  r"finishes before "
                                   r"its successor starts")
 
     @needs_box

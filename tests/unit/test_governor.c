@@ -436,6 +436,14 @@ START_TEST(test_futile_gains_nothing)
 END_TEST
 
 /* A real leak grows to the limit again and again, and every recycle gains. */
+/* A request, and what is left of it. */
+static bool
+serve(struct gov_worker *x, uint64_t rss, uint64_t now)
+{
+	governor_count(x, x->requests + 1, now);
+	return sample(x, rss, now);
+}
+
 START_TEST(test_leak_is_not_futile)
 {
 	uint64_t now = 20000;
@@ -446,10 +454,10 @@ START_TEST(test_leak_is_not_futile)
 		struct gov_worker *x;
 
 		for (uint64_t mb = 40; mb < 101; mb += 3)
-			ck_assert(!sample(&w[0], mb * MB, now += 1000));
-		sample(&w[0], 101 * MB, now += 1000);
-		sample(&w[0], 102 * MB, now += 1000);
-		s = next(now);
+			ck_assert(!serve(&w[0], mb * MB, now += 1000));
+		serve(&w[0], 101 * MB, now += 1000);
+		serve(&w[0], 102 * MB, now += 1000);
+		s = next(now += 1500);
 		x = start_successor(&s, now);
 		ready(x, now += 500);
 		w[0] = *x;
@@ -469,10 +477,14 @@ START_TEST(test_fast_leak_is_not_futile)
 		struct gov_worker *x;
 
 		for (uint64_t mb = 40; mb < 100; mb += 10)
-			ck_assert(!sample(&w[0], mb * MB, now += 50));
-		ck_assert(!sample(&w[0], 101 * MB, now += 50));
-		ck_assert(!sample(&w[0], 102 * MB, now += 50));
-		s = next(now);
+			ck_assert(!serve(&w[0], mb * MB, now += 50));
+		ck_assert(!serve(&w[0], 101 * MB, now += 50));
+		ck_assert(!serve(&w[0], 102 * MB, now += 50));
+		/* it could stay there */
+		if (i > 0)
+			ck_assert_int_eq(next(now + 10000).what, GOV_WAIT);
+		ck_assert(!serve(&w[0], 104 * MB, now += 50));
+		s = next(now += 50);
 		x = start_successor(&s, now);
 		ready(x, now += 500);
 		w[0] = *x;

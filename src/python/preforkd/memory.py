@@ -23,9 +23,9 @@ def keep_large_buffers():
     """Lets malloc keep blocks of 256 kB instead of giving each back to the system at once.
 
     asyncio receives into a new buffer of that size, which is then cut to what has come. glibc maps
-    such a block by itself, so that each receipt of data costs two page faults and three system calls
-    (16 us here), until it has freed a larger one: mallopt(3), M_MMAP_THRESHOLD, is adjusted then. A
-    fork keeps that.
+    such a block by itself, so that each receipt of data costs two page faults and three system
+    calls, until it has freed a larger one: mallopt(3), M_MMAP_THRESHOLD, is adjusted then. A fork
+    keeps that.
     """
     bytearray(320 << 10)
 
