@@ -139,23 +139,27 @@ pool_budget_changed(struct pool *p)
 	p->fit_of = 0;
 }
 
-/* Judged once for each limit and generation: what workers grow by later is a matter for
- * recycling. */
+/* For each limit and generation it may become more, as others turn out to need less, but not less:
+ * what workers grow by is a matter for recycling. */
 static void
 fit_workers(struct pool *p)
 {
 	const struct gov_pool *pool = &p->governor.pool;
+	bool again = pool->b.limit == p->fit_of;
 	uint64_t fit;
 	char high[32], each[32];
 
-	if (pool->b.limit == p->fit_of || pool->b.limit == 0)
+	if (pool->b.limit == 0 || (again && p->fit >= p->wanted))
 		return;
 	fit = governor_fit(&p->governor);
-	if (fit == UINT64_MAX)
+	if (fit == UINT64_MAX || (again && fit <= p->fit))
 		return;
 	p->fit_of = pool->b.limit;
 	p->fit = fit;
-	if (fit < p->wanted) {
+	if (again) {
+		log_notice("workers = %zu: %llu of them fit into memory now", p->wanted,
+		    (unsigned long long)MIN_OF(fit, (uint64_t)p->wanted));
+	} else if (fit < p->wanted) {
 		value_human_size(pool->b.high, high, sizeof high);
 		value_human_size(governor_fresh(&p->governor, GM_USS), each, sizeof each);
 		log_warn("workers = %zu: only %llu fresh workers of %s fit into %s (memory-high); no "

@@ -65,6 +65,16 @@ def _slice(server, args):
     return counted
 
 
+def _unbounded(leaky, args):
+    """Requests a second of the same leak without a limit: what the leak itself costs."""
+    rates = []
+    for _ in range(3):
+        with leaky() as server:
+            rates.append(benchlib.load(server, "keep-alive", args.connections, args.slice,
+                                       0.2)["requests_per_second"])
+    return statistics.median(rates)
+
+
 def _measure(plain, leaky, args):
     """Slices of both in turn; what was said of the peaks."""
     slices = {"plain": [], "leaky": []}
@@ -82,7 +92,7 @@ def _measure(plain, leaky, args):
     return slices, max([peaks.most / _MIB] + told), started
 
 
-def _report(label, slices, peak, started, wanted):
+def _report(label, slices, peak, started, unbounded, wanted):
     """One server: two rows, and for ours the targets."""
     leaky, plain = slices["leaky"], slices["plain"]
     recycles = sum(one["recycles"] for one in leaky)
@@ -90,7 +100,9 @@ def _report(label, slices, peak, started, wanted):
     rate = statistics.median(b["requests_per_second"] / max(1.0, a["requests_per_second"])
                              for a, b in zip(plain, leaky))
     benchlib.say("%s: peak RSS of a worker %.1f MB, %d replaced, %.2f of the throughput without "
-                 "the leak" % (label, peak, recycles, rate))
+                 "the leak (leaking without a limit: %.2f)" % (
+                     label, peak, recycles, rate, unbounded / max(1.0, statistics.median(
+                         one["requests_per_second"] for one in plain))))
     benchlib.say("    %s requests/s, p99 %.1f ms, slowest %.0f ms, lost: %s" % (
         benchlib.spread([one["requests_per_second"] for one in leaky], "%.0f"),
         statistics.median(one["p99_ms"] for one in leaky), max(one["max_ms"] for one in leaky),
@@ -111,21 +123,24 @@ def _report(label, slices, peak, started, wanted):
 
 
 def _cases(args, found):
-    """(label, what is missing or None, plain, leaky, targets)."""
+    """(label, what is missing or None, leaky without a limit, plain, leaky, targets)."""
     limit = {"reload_on_rss": "%dM" % LIMIT_MB, "min_worker_lifetime": 0}
     for worker_class, needs in (("gthread", "gunicorn"), ("uvicorn", "uvicorn")):
         missing = None if needs in found else needs
         yield ("preforkd, %s, mold" % worker_class, missing,
+               lambda c=worker_class: _ours("bench_leak", c, args, preload="yes"),
                lambda c=worker_class: _ours("bench_touch", c, args, preload="yes"),
                lambda c=worker_class: _ours("bench_leak", c, args, preload="yes", **limit),
                ("peak", "started", "rate", "lost"))
         yield ("preforkd, %s, exec" % worker_class, missing,
+               lambda c=worker_class: _ours("bench_leak", c, args, preload="no"),
                lambda c=worker_class: _ours("bench_touch", c, args, preload="no"),
                lambda c=worker_class: _ours("bench_leak", c, args, preload="no", **limit),
                ("started", "lost"))
     missing = None if "uWSGI" in found else "uWSGI"
     for key in ("reload-on-rss", "evil-reload-on-rss"):
         yield ("uWSGI, " + key, missing,
+               lambda: servers.Uwsgi(args.workers, keepalive=True, app="bench_leak"),
                lambda: servers.Uwsgi(args.workers, keepalive=True, app="bench_touch"),
                lambda k=key: servers.Uwsgi(args.workers, "--memory-report", "--" + k,
                                            str(LIMIT_MB), "--min-worker-lifetime", "0",
@@ -140,13 +155,14 @@ def run(args):
                  "connections; %s" % (LIMIT_MB, args.workers, args.connections,
                                       ", ".join("%s %s" % p for p in found.items())))
     raw = {}
-    for label, missing, plain, leaky, wanted in _cases(args, found):
+    for label, missing, unbounded, plain, leaky, wanted in _cases(args, found):
         if args.only not in label:
             continue
         if missing:
             benchlib.say("%s: not run: no %s" % (label, missing))
             continue
-        raw[label] = _report(label, *_measure(plain(), leaky(), args), wanted)
+        raw[label] = _report(label, *_measure(plain(), leaky(), args),
+                             _unbounded(unbounded, args), wanted)
     return raw
 
 

@@ -18,6 +18,7 @@
 #define MB       (UINT64_C(1) << 20)
 #define TICK_MS  100
 #define RUN_MS   UINT64_C(600000)
+#define MANY     1000		/* from so many slots on a run is a fifth as long */
 #define BOOT_MAX UINT64_C(3000)
 
 struct sim_worker {
@@ -413,7 +414,7 @@ run(size_t n_slots, uint64_t seed, struct total *total)
 	}
 	governor_init(&s.g);
 	governor_set_policy(&s.g, &s.p);
-	for (s.now = TICK_MS; s.now < RUN_MS; s.now += TICK_MS) {
+	for (s.now = TICK_MS; s.now < (n_slots < MANY ? RUN_MS : RUN_MS / 5); s.now += TICK_MS) {
 		fill(&s);
 		if (s.others_grow && s.now > 30000)
 			s.others += MB;
