@@ -390,8 +390,7 @@ on_worker_news(void *ctx, struct worker *w)
 		p->slots[w->slot - 1].failures = 0;
 	pool_sampling_hint(p, w);
 	pool_steer_soon(p, w);
-	if (w->gov.due != 0 && worker_state(w) == WS_READY && !w->gov.has_successor &&
-	    p->waiting == NULL)
+	if (pool_is_due(w) && p->waiting == NULL)
 		pool_wake(p);
 }
 

@@ -92,6 +92,7 @@ struct pool {
 	uint64_t measured_us;		/* spent on that in this tick */
 	bool left_out;			/* somebody, for want of time */
 	uint64_t next_check_ms;		/* of the listening sockets */
+	uint64_t next_queues_ms;	/* of what waits there */
 	struct pool_cgroup cgroup;
 	struct pressure pressure;
 	ev_io pressing;
@@ -173,6 +174,8 @@ void pool_drain(struct pool *p, struct worker *w, enum reason reason);
 enum reason pool_drain_reason(const struct worker *w);
 void pool_sampling_start(struct pool *p);
 void pool_sampling_stop(struct pool *p);
+/* The governor has to be asked about w. */
+bool pool_is_due(const struct worker *w);
 /* Everybody, now. */
 void pool_sample_all(struct pool *p);
 /* What a fresh worker uses is read before the first request makes it grow. */

@@ -149,6 +149,10 @@ fit_workers(struct pool *p)
 	uint64_t fit;
 	char high[32], each[32];
 
+	if (pool->b.limit == 0 && p->fit != UINT64_MAX) {
+		pool_budget_changed(p);
+		(void)pool_scale(p, p->wanted);
+	}
 	if (pool->b.limit == 0 || (again && p->fit >= p->wanted))
 		return;
 	fit = governor_fit(&p->governor);
@@ -177,6 +181,10 @@ next_look(const struct pool *p)
 
 	if (b->limit == 0)
 		return usual;
+	usual = MIN_OF(usual, MSEC_PER_SEC);
+	/* There is nothing that could be done about it. */
+	if (p->governor.pool.by_others || p->governor.pool.futile)
+		return usual;
 	left = b->used + p->governor.pool.ahead < b->high
 	    ? b->high - b->used - p->governor.pool.ahead : 0;
 	return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, LOOK_NEAR_MS));
@@ -196,7 +204,7 @@ look(struct pool *p, uint64_t now)
 	say_by_others(p, now);
 	if (!p->stopping)
 		fit_workers(p);
-	p->is_tight = b.limit != 0 && b.used + p->governor.pool.ahead >= b.high / 100 * TIGHT;
+	p->is_tight = b.limit != 0 && !p->governor.pool.by_others && !p->governor.pool.futile && b.used + p->governor.pool.ahead >= b.high / 100 * TIGHT;
 	p->next_look_ms = now + next_look(p);
 }
 

@@ -112,6 +112,7 @@ seat_canary(struct pool *p)
 	}
 	slot->serving = w;
 	slot->failures = 0;
+	slot->broken = 0;
 }
 
 void
@@ -124,6 +125,7 @@ pool_commit(struct pool *p, struct generation *gen)
 		p->molds[i]->is_candidate = false;
 	p->mold_next_ms = 0;
 	governor_set_policy(&p->governor, &gen->policy);
+	pool_budget_changed(p);
 	pool_note_leaving(p, old);
 	generation_unref(old);
 	/* Some may have been on their way out when they were asked for again. */

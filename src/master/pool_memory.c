@@ -157,14 +157,18 @@ pool_confirm_rss(struct pool *p, struct worker *w, uint64_t rss, uint64_t now)
 	struct procmem_rollup sum, group = {0};
 	uint64_t begun;
 
-	/* Where memory is scarce a walk over a large worker makes it scarcer. */
-	if (worker_state(w) == WS_STARTING || !is_unsure(p, w, rss) ||
-	    (rss > FOOTPRINT_LARGE && pool_is_pressed(p, now)) || !has_time(p, w, TICK_US))
+	if (worker_state(w) == WS_STARTING || !is_unsure(p, w, rss))
 		return rss;
+	/* Where memory is scarce a walk over a large worker makes it scarcer. */
+	if (now - w->confirmed_ms < FOOTPRINT_URGENT_MS ||
+	    (rss > FOOTPRINT_LARGE && pool_is_pressed(p, now)) || !has_time(p, w, TICK_US))
+		return (uint64_t)MAX_OF((int64_t)rss + w->statm_error, (int64_t)0);
 	begun = clock_now_us();
 	if (procmem_read_rollup(&w->mem, &sum) >= 0) {
 		if (w->members > 0)
 			(void)procmem_group_rollup(w->pid, &group);
+		w->confirmed_ms = now;
+		w->statm_error = (int64_t)(sum.rss_bytes + group.rss_bytes) - (int64_t)rss;
 		rss = sum.rss_bytes + group.rss_bytes;
 	}
 	p->measured_us += clock_now_us() - begun;

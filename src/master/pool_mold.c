@@ -241,11 +241,9 @@ unasked(struct pool *p, struct mold *m, const char *how, const char *words)
 static const char *
 how_it_ended(struct pool *p, const struct mold *m, const struct death *d, const char *of_itself)
 {
-	bool rose = pool_oom_rose(p);
-
 	if (m->timed_out)
 		return "boot-timeout";
-	if (!rose || !d->by_signal || d->status != SIGKILL)
+	if (!d->by_signal || d->status != SIGKILL || !pool_oom_rose(p))
 		return of_itself;
 	p->oom_kills++;
 	return "killed by the kernel because the cgroup ran out of memory";

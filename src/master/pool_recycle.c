@@ -201,7 +201,8 @@ pool_govern(struct pool *p)
 
 	p->governor.made_room = 0;
 	for (size_t i = 0; i < p->target; i++)
-		p->governor.made_room += p->slots[i].broken != 0;
+		p->governor.made_room += p->slots[i].broken != 0 &&
+		    p->slots[i].serving == NULL;
 	for (int i = 0; i < STEPS_PER_ROUND; i++) {
 		struct gov_step step;
 		struct worker *w;

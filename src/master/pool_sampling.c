@@ -40,7 +40,7 @@ pool_sampling_start(struct pool *p)
 {
 	ev_set_cb(&p->sampling, on_sampling);
 	pool_cgroup_read(&p->cgroup, clock_now_ms());
-	arm(p, p->gen->settings->memory_interval_ms);
+	arm(p, MIN_OF(p->gen->settings->memory_interval_ms, MSEC_PER_SEC));
 }
 
 void
@@ -53,6 +53,15 @@ static bool
 is_sampled(const struct worker *w)
 {
 	return worker_state_is_alive(worker_state(w)) && worker_state(w) != WS_KILLED && !w->unborn;
+}
+
+/* Where memory is limited for all, it is looked at every second at least. */
+static uint64_t
+usual_interval(const struct pool *p, const struct generation *gen)
+{
+	uint64_t interval = gen->settings->memory_interval_ms;
+
+	return p->governor.pool.b.limit != 0 ? MIN_OF(interval, MSEC_PER_SEC) : interval;
 }
 
 static bool
@@ -132,10 +141,28 @@ left_of(uint64_t limit, uint64_t value)
 	return limit > value ? limit - value : UINT64_MAX;
 }
 
+/* Above a limit, but not long enough for it to count. */
 static bool
-is_over(const struct worker *w)
+is_rising(const struct pool *p, const struct worker *w)
 {
-	return w->gov.over[GM_RSS] > 0 || w->gov.over[GM_USS] > 0 || w->gov.over[GM_PSS] > 0;
+	static const enum gov_metric metrics[] = { GM_RSS, GM_USS, GM_PSS };
+
+	for (size_t i = 0; i < ARRAY_LEN(metrics); i++) {
+		enum gov_metric m = metrics[i];
+
+		if (w->gov.over[m] > 0 && !p->governor.meter[m].futile &&
+		    (w->gov.due & 1u << gov_metric_reason(m)) == 0)
+			return worker_state(w) == WS_READY;
+	}
+	return false;
+}
+
+/* The governor has something to decide about it that it does not know of. */
+bool
+pool_is_due(const struct worker *w)
+{
+	return worker_state(w) == WS_READY && !w->gov.has_successor &&
+	    (w->gov.due & ~w->gov.dry_noted) != 0;
 }
 
 /* Short requests are over by the time that they are told of. Nobody tells how busy a plain command
@@ -153,7 +180,7 @@ next_interval(const struct pool *p, const struct worker *w)
 {
 	const struct governor *g = &p->governor;
 	const struct gov_policy *policy = &w->gen->policy;
-	uint64_t usual = w->gen->settings->memory_interval_ms;
+	uint64_t usual = usual_interval(p, w->gen);
 	uint64_t rss = w->own.rss_bytes + w->group.rss_bytes, left, growth, floor;
 
 	left = MIN_OF(left_of(governor_limit(g, policy, GM_RSS), rss),
@@ -172,9 +199,11 @@ next_interval(const struct pool *p, const struct worker *w)
 		left = left_of(governor_evil(g, policy, GM_RSS), rss);
 		return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, IDLE_FLOOR_MS));
 	}
-	/* Above a limit the samples that make it count come at once. */
-	if (is_over(w) && !w->gov.has_successor)
+	/* Above a limit the samples that make it count come at once; then it may fall back. */
+	if (is_rising(p, w))
 		return MIN_OF(usual, FAST_MS);
+	if (pool_is_due(w))
+		return MIN_OF(usual, IDLE_FLOOR_MS);
 	if (left == UINT64_MAX)
 		return usual;
 	growth = governor_growth(&w->gov);
@@ -302,7 +331,10 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		p->next_check_ms = now + CHECK_MS;
 		pool_check_all_sockets(p);
 	}
-	pool_look_at_queues(p);
+	if (now >= p->next_queues_ms) {
+		p->next_queues_ms = now + FLOOR_MS;
+		pool_look_at_queues(p);
+	}
 	pool_memory_tick(p);
 	for (size_t i = 0, from = p->sample_from; i < p->n_all; i++) {
 		struct worker *w = p->all[(from + i) % p->n_all];
@@ -314,7 +346,7 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 			sample(p, w, walked, now);
 		if (is_sampled(w))
 			next = MIN_OF(next, w->next_sample_ms > now ? w->next_sample_ms - now : FAST_MS);
-		due = due || (w->gov.due != 0 && !w->gov.has_successor);
+		due = due || pool_is_due(w);
 	}
 	pool_measure_molds(p, now);
 	next = MIN_OF(next, pool_look_at_budget(p, now));

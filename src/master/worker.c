@@ -350,6 +350,7 @@ worker_reaped(struct worker *w, const struct death *d)
 		output_drain(w->out);
 	w->death = *d;
 	w->ended_ms = clock_now_ms();
+	w->gov.own_bytes = w->gov.seen_bytes = 0;
 	worker_handle(w, WE_EXIT, REASON_NONE);
 }
 

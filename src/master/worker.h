@@ -151,6 +151,8 @@ struct worker {
 	struct procmem_sample group;	/* its descendants */
 	unsigned members;		/* how many these are */
 	struct footprint footprint;	/* of all of them */
+	uint64_t confirmed_ms;		/* when its RSS was asked for exactly, 0: never */
+	int64_t statm_error;		/* what the cheap count lacked then, bytes */
 	uint64_t peak_bytes;		/* the most that was resident, with descendants; 0: not read */
 	uint64_t peak_read_ms;		/* when the kernel was asked for it, 0: never */
 	enum worker_state peak_state;	/* and the state it was in */

@@ -140,7 +140,7 @@ blocked(const struct governor *g, const struct gov_policy *p, uint64_t starting,
 		*wake = MIN_OF(*wake, g->next_probe_ms);
 		return "the last start failed; will be tried again";
 	}
-	if (g->any_start && now_ms - g->last_start_ms < p->spacing_ms) {
+	if (g->any_start && now_ms < g->last_start_ms + p->spacing_ms) {
 		*wake = MIN_OF(*wake, g->last_start_ms + p->spacing_ms);
 		return "recycle-spacing";
 	}
@@ -155,6 +155,7 @@ governor_next(struct governor *g, const struct gov_policy *p,
 	struct gov_worker *best = NULL, *oldest = NULL;
 	enum reason best_reason = REASON_NONE;
 	uint64_t best_key = UINT64_MAX, starting = 0, draining = 0, draining_bytes = 0;
+	bool comes_back = false;
 
 	for (size_t i = 0; i < n; i++) {
 		enum reason reason;
@@ -163,6 +164,9 @@ governor_next(struct governor *g, const struct gov_policy *p,
 
 		if ((w[i]->is_successor || w[i]->breaks) && w[i]->state == WS_STARTING)
 			starting++;
+		/* memory of one that was ended is not there yet */
+		comes_back = comes_back || ((w[i]->state == WS_STOPPING ||
+		    w[i]->state == WS_KILLED) && w[i]->own_bytes >= GOV_WORTH_BYTES);
 		if (w[i]->state == WS_DRAINING && !w[i]->is_surplus) {
 			draining++;
 			draining_bytes += w[i]->own_bytes;
@@ -202,8 +206,8 @@ governor_next(struct governor *g, const struct gov_policy *p,
 			best_reason = reason;
 		}
 	}
-	step.for_memory = oldest != NULL && now_ms - oldest->drain_ms >= MSEC_PER_SEC &&
-	    governor_is_choked(g, draining_bytes);
+	step.for_memory = oldest != NULL && !comes_back &&
+	    now_ms >= oldest->drain_ms + MSEC_PER_SEC && governor_is_choked(g, draining_bytes);
 	if ((p->max_draining != 0 && draining > p->max_draining) || step.for_memory) {
 		step.what = GOV_END_DRAIN;
 		step.worker = oldest;
@@ -228,8 +232,10 @@ governor_next(struct governor *g, const struct gov_policy *p,
 		step.what = GOV_REPLACE;
 		break;
 	case ROOM_NONE:
-		step.worker = best;
-		step.what = GOV_BREAK;
+		step.worker = g->code_bad ? NULL : best;
+		step.what = g->code_bad ? GOV_WAIT : GOV_BREAK;
+		if (g->code_bad)
+			step.why = "no memory for two workers, and the last start failed";
 		break;
 	case ROOM_TRIM:
 		step.what = GOV_TRIM;

@@ -46,6 +46,7 @@
 #define GOV_ROOM_PERCENT  120	/* of a fresh worker has to be free for a successor */
 #define GOV_CALM_N        5	/* looks at the pool for what others use */
 #define GOV_GROWTH_N      3	/* samples in a row make growth that goes on */
+#define GOV_POOL_AHEAD_PERCENT 40	/* of memory-high, likewise for all */
 #define GOV_LEAVE_MS      UINT64_C(500)	/* an old worker keeps its memory for so long */
 
 /* Things that have a limit and come back to a baseline in a fresh worker. */
@@ -154,7 +155,8 @@ struct gov_pool {
 					 * its old one gone */
 	uint64_t others;		/* of used: what others had when all was calm */
 	bool others_known;
-	uint64_t calm_most;		/* of the looks since */
+	uint64_t others_fixed;		/* likewise, but for page cache that can be dropped */
+	uint64_t calm_most, calm_fixed;	/* of the looks since */
 	unsigned calm_n;		/* there were so many */
 	bool over;			/* used has reached high, or will be far above soon */
 	bool by_others;			/* and it is not for what workers have grown */

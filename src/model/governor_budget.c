@@ -9,6 +9,12 @@
  */
 #include "model/governor_private.h"
 
+static uint64_t
+less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
 uint64_t
 governor_fresh_own(const struct governor *g, bool is_rss)
 {
@@ -39,30 +45,38 @@ is_ending(const struct gov_worker *w)
 	return w->state == WS_DRAINING || w->state == WS_STOPPING || w->state == WS_KILLED;
 }
 
-static uint64_t
-less(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 /* What others use, from looks at moments when what each worker has is known. A single look may be wrong by
  * what changed between its parts, so the most of some in a row counts, and the least of these. */
 static void
 note_others(struct gov_pool *pool, uint64_t others, bool calm)
 {
+	/* without the page cache that would be dropped for a worker */
+	uint64_t fixed = less(others, pool->b.cache);
+
 	if (!calm) {
 		pool->calm_n = 0;
-		pool->calm_most = 0;
+		pool->calm_most = pool->calm_fixed = 0;
 		return;
 	}
 	pool->calm_most = MAX_OF(pool->calm_most, others);
+	pool->calm_fixed = MAX_OF(pool->calm_fixed, fixed);
 	if (++pool->calm_n < GOV_CALM_N)
 		return;
 	pool->others = pool->others_known ? MIN_OF(pool->others, pool->calm_most)
 	    : pool->calm_most;
+	pool->others_fixed = pool->others_known ? MIN_OF(pool->others_fixed, pool->calm_fixed)
+	    : pool->calm_fixed;
 	pool->others_known = true;
 	pool->calm_n = 0;
-	pool->calm_most = 0;
+	pool->calm_most = pool->calm_fixed = 0;
+}
+
+/* Another limit may be another group's, with others in it. */
+static void
+forget_others(struct gov_pool *pool)
+{
+	pool->others_known = false;
+	note_others(pool, 0, false);
 }
 
 /* Sums up; true when what each worker has is known. */
@@ -88,7 +102,8 @@ add_up(struct governor *g, struct gov_worker *const *w, size_t n)
 			back += governor_reclaimable(g, w[i]);
 	}
 	pool->expected = less(pool->b.used, back);
-	pool->ahead = pool->growth * (pool->b.boot_ms + GOV_LEAVE_MS) / MSEC_PER_SEC;
+	pool->ahead = MIN_OF(pool->growth * (pool->b.boot_ms + GOV_LEAVE_MS) / MSEC_PER_SEC,
+	    pool->b.high / 100 * GOV_POOL_AHEAD_PERCENT);
 	return calm;
 }
 
@@ -159,17 +174,19 @@ governor_look(struct governor *g, const struct gov_policy *p, const struct gov_b
 	if (b->limit != pool->b.limit || b->high != pool->b.high) {
 		pool->poor = 0;
 		pool->futile = false;
+		forget_others(pool);
 	}
 	pool->b = *b;
 	calm = add_up(g, w, n);
-	note_others(pool, less(b->used, pool->ours), calm);
+	if (b->limit != 0)
+		note_others(pool, less(b->used, pool->ours), calm);
 	for (size_t i = 0; i < n; i++)
 		futile = judge_gain(g, p, w[i], now_ms) || futile;
 	pool->over = b->limit != 0 && is_over(pool, b->used);
 	pool->by_others = pool->over && pool->others_known &&
 	    !is_over(pool, pool->ours + pool->others);
-	if (!pool->over) {
-		/* It fits again, whoever has made room. */
+	if (b->limit == 0 || !is_over(pool, b->used + b->used / GOV_POOR_PERCENT)) {
+		/* It fits again, and well, whoever has made room. */
 		pool->futile = false;
 		pool->poor = 0;
 	}
@@ -196,7 +213,7 @@ governor_fit(const struct governor *g)
 
 	if (pool->b.limit == 0 || fresh == 0 || !pool->others_known)
 		return UINT64_MAX;
-	return MAX_OF(less(pool->b.high, less(pool->others, pool->b.cache)) / fresh, (uint64_t)1);
+	return MAX_OF(less(pool->b.high, pool->others_fixed) / fresh, (uint64_t)1);
 }
 
 enum gov_room
@@ -218,7 +235,8 @@ governor_room(const struct governor *g, struct gov_worker *const *w, size_t n, u
 		return ROOM_ENOUGH;
 	for (size_t i = 0; i < n; i++) {
 		breaks = breaks || w[i]->breaks;
-		trims = trims || w[i]->trim_asked_ms != 0;
+		trims = trims || (w[i]->trim_asked_ms != 0 &&
+		    now_ms < w[i]->trim_asked_ms + GOV_TRIM_MS);
 		if (w[i]->state != WS_READY || w[i]->busy || !w[i]->can_trim ||
 		    now_ms < w[i]->trim_next_ms || g->trims_off_ms != 0)
 			continue;
@@ -238,6 +256,7 @@ governor_is_choked(const struct governor *g, uint64_t draining_bytes)
 {
 	const struct gov_budget *b = &g->pool.b;
 
-	return b->limit > b->high && b->used >= b->limit - (b->limit - b->high) / 5 &&
+	return b->limit > b->high && !g->pool.by_others &&
+	    less(b->used, b->cache) >= b->limit - (b->limit - b->high) / 5 &&
 	    draining_bytes >= GOV_WORTH_BYTES;
 }

@@ -71,17 +71,20 @@ governor_suggest(const struct governor *g, enum gov_metric m)
 }
 
 /* A limit is futile when a fresh worker is over it already, or when the last recycles
- * gained next to nothing. True when this made it so. */
+ * gained next to nothing. The current one, whichever the worker was started with that shows it.
+ * True when this made it so. */
 static bool
-judge_futile(struct governor *g, const struct gov_policy *p, enum gov_metric m)
+judge_futile(struct governor *g, enum gov_metric m)
 {
 	struct gov_meter *meter = &g->meter[m];
-	uint64_t soft = governor_limit(g, p, m), evil = governor_evil(g, p, m);
+	uint64_t fresh = governor_fresh(g, m);
+	uint64_t soft = limit_bytes(g->limit[m], fresh, g->pool.b.cgroup);
+	uint64_t evil = limit_bytes(g->evil[m], fresh, g->pool.b.cgroup);
 	bool was = meter->futile, evil_was = meter->evil_futile;
 
 	meter->futile = soft != 0 && (meter->poor >= GOV_POOR_N ||
-	    (meter->n_fresh > 0 && governor_fresh(g, m) >= soft));
-	meter->evil_futile = evil != 0 && meter->n_fresh > 0 && governor_fresh(g, m) >= evil;
+	    (meter->n_fresh > 0 && fresh >= soft));
+	meter->evil_futile = evil != 0 && meter->n_fresh > 0 && fresh >= evil;
 	return (meter->futile && !was) || (meter->evil_futile && !evil_was);
 }
 
@@ -291,7 +294,7 @@ governor_sample(struct governor *g, const struct gov_policy *p, struct gov_worke
 	if (w->state == WS_READY) {
 		judge_gain(g, p, w, value, now_ms);
 		for (unsigned m = 0; m < GM_N; m++) {
-			verdict.futile = judge_futile(g, p, m) || verdict.futile;
+			verdict.futile = judge_futile(g, m) || verdict.futile;
 			judge_over(g, p, w, m, now_ms);
 		}
 		if ((w->due & PASSING_REASONS) == 0)
@@ -303,8 +306,10 @@ governor_sample(struct governor *g, const struct gov_policy *p, struct gov_worke
 		/* Whether any worker can stay below it is known from the first that is ready. */
 		if (w->state == WS_STARTING && g->meter[m].n_fresh == 0)
 			continue;
-		if (evil != 0 && !g->meter[m].evil_futile && value[m] != GOV_UNKNOWN &&
-		    value[m] >= evil && verdict.kill == REASON_NONE)
+		/* By the worker's own limit, which may be an older one than that which is judged. */
+		if (evil != 0 && value[m] != GOV_UNKNOWN && value[m] >= evil &&
+		    (g->meter[m].n_fresh == 0 || governor_fresh(g, m) < evil) &&
+		    verdict.kill == REASON_NONE)
 			verdict.kill = gov_metric_evil(m);
 	}
 	if (g->trims_off_ms != 0 && now_ms - g->trims_off_ms >= GOV_TRIM_OFF_MS) {

@@ -74,6 +74,14 @@ def is_nonblocking(sock):
     return not os.get_blocking(sock.fileno())
 
 
+def _read_some(fd):
+    """What a file begins with; nothing of a process that has ended since it sent the descriptor."""
+    try:
+        return os.read(fd, 4096)
+    except ProcessLookupError:
+        return b""
+
+
 class Peer:
     """The master's end of a channel."""
 
@@ -124,7 +132,7 @@ class Peer:
         for _, kind, data in ancillary:
             if kind == socket.SCM_RIGHTS:
                 for fd in struct.unpack("%di" % (len(data) // 4), data):
-                    files.append((os.readlink("/proc/self/fd/%d" % fd), os.read(fd, 4096)))
+                    files.append((os.readlink("/proc/self/fd/%d" % fd), _read_some(fd)))
                     os.close(fd)
         return files
 

@@ -162,6 +162,29 @@ START_TEST(futile_hard_limit)
 }
 END_TEST
 
+/* A worker of an older generation is not killed for a limit that was futile, when a better one has
+ * come; nor does it make that one look futile. */
+START_TEST(futile_limit_of_an_older_generation)
+{
+	struct gov_policy old = p;
+
+	old.evil[GM_RSS] = limit_size(30 * MB);
+	old.limit[GM_RSS] = limit_size(30 * MB);
+	governor_set_policy(&g, &old);
+	p = old;
+	ck_assert(sample(&w[0], 40 * MB).futile);
+	p.evil[GM_RSS] = limit_size(300 * MB);
+	p.limit[GM_RSS] = limit_size(200 * MB);
+	governor_set_policy(&g, &p);
+	p = old;
+	for (int i = 0; i < 3; i++, now += 1000) {
+		w[0].state = i < 2 ? WS_READY : WS_DRAINING;
+		ck_assert_int_eq(sample(&w[0], 40 * MB).kill, REASON_NONE);
+		ck_assert(!sample(&w[0], 40 * MB).futile);
+	}
+}
+END_TEST
+
 /* One heavy request: it may be all there is to it. */
 START_TEST(busy_one_may_fall_back)
 {
@@ -498,7 +521,7 @@ START_TEST(old_ones_that_hold_memory)
 	struct gov_step s;
 
 	calm_pool();
-	sample(&w[0], 150 * MB);
+	sample(&w[0], 230 * MB);
 	w[0].state = WS_DRAINING;
 	w[0].drain_ms = now;
 	look(395 * MB);
@@ -508,6 +531,15 @@ START_TEST(old_ones_that_hold_memory)
 	ck_assert_int_eq(s.what, GOV_END_DRAIN);
 	ck_assert(s.for_memory);
 	ck_assert_ptr_eq(s.worker, &w[0]);
+	/* one that was told to end has not ended yet */
+	w[1].state = WS_STOPPING;
+	ck_assert_int_ne(next().what, GOV_END_DRAIN);
+	w[1].state = WS_READY;
+	/* page cache that can be dropped is no need */
+	b.cache = 20 * MB;
+	look(395 * MB);
+	ck_assert_int_ne(next().what, GOV_END_DRAIN);
+	b.cache = 0;
 	look(380 * MB);
 	ck_assert_int_ne(next().what, GOV_END_DRAIN);
 }
@@ -528,6 +560,20 @@ START_TEST(others_are_learnt_in_calm)
 }
 END_TEST
 
+/* What was seen without a limit, or under another one, says nothing of others. */
+START_TEST(others_of_another_limit)
+{
+	fresh(40 * MB);
+	for (int i = 0; i < 2 * GOV_CALM_N; i++, now += 1000)
+		look(0);
+	ck_assert(!g.pool.others_known);
+	calm_pool();
+	b.limit = 500 * MB;
+	look(180 * MB);
+	ck_assert(!g.pool.others_known);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -541,6 +587,7 @@ main(void)
 	tcase_add_test(t, share_of_the_cgroup);
 	tcase_add_test(t, kills_for_uss);
 	tcase_add_test(t, futile_hard_limit);
+	tcase_add_test(t, futile_limit_of_an_older_generation);
 	tcase_add_test(t, busy_one_may_fall_back);
 	tcase_add_test(t, one_large_request);
 	tcase_add_test(t, busy_one_that_grows);
@@ -560,6 +607,7 @@ main(void)
 	tcase_add_test(pool, no_room_for_two);
 	tcase_add_test(pool, old_ones_that_hold_memory);
 	tcase_add_test(pool, others_are_learnt_in_calm);
+	tcase_add_test(pool, others_of_another_limit);
 	suite_add_tcase(s, pool);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);
