@@ -204,7 +204,8 @@ look(struct pool *p, uint64_t now)
 	say_by_others(p, now);
 	if (!p->stopping)
 		fit_workers(p);
-	p->is_tight = b.limit != 0 && !p->governor.pool.by_others && !p->governor.pool.futile && b.used + p->governor.pool.ahead >= b.high / 100 * TIGHT;
+	p->is_tight = b.limit != 0 && !p->governor.pool.by_others && !p->governor.pool.futile &&
+	    b.used + p->governor.pool.ahead >= b.high / 100 * TIGHT;
 	p->next_look_ms = now + next_look(p);
 }
 

@@ -25,7 +25,8 @@ class Orders(MoldCase):
             worker = mold.fork(number + 1)
             worker.ready()
             worker.close()
-        self.assertEqual(descriptors_of(mold.pid), before)
+        # The worker may be ready before its mold has cleared up.
+        until(lambda: descriptors_of(mold.pid) == before, "descriptors closed")
         self.assertEqual(mold.children(), [])
 
     def test_queued(self):
@@ -147,7 +148,8 @@ class Orders(MoldCase):
         mold.send("FORK=1,1,1")
         mold.send("SOMETHING=new")
         mold.fork().ready()
-        self.assertEqual(descriptors_of(mold.pid), before)
+        # The worker may be ready before its mold has cleared up.
+        until(lambda: descriptors_of(mold.pid) == before, "descriptors closed")
         self.assertEqual(mold.late_output().count("not understood: FORK="), 4)
 
     def test_dies_with_master(self):
@@ -211,7 +213,8 @@ class Failures(MoldCase):
         self.gone(worker)
         os.unlink(angry)
         mold.fork().ready()
-        self.assertEqual(descriptors_of(mold.pid), before)
+        # The worker may be ready before its mold has cleared up.
+        until(lambda: descriptors_of(mold.pid) == before, "descriptors closed")
 
     def test_fork_fails(self):
         """No process for the one between, or for the worker."""
