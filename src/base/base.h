@@ -70,6 +70,13 @@ base_replace(char **p, char *v)
 #define MIN_OF(a, b) ((a) < (b) ? (a) : (b))
 #define MAX_OF(a, b) ((a) > (b) ? (a) : (b))
 
+/* a - b, not below 0. */
+static inline uint64_t
+base_less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
 #define MSEC_PER_SEC  UINT64_C(1000)
 #define USEC_PER_MSEC UINT64_C(1000)
 #define USEC_PER_SEC  UINT64_C(1000000)

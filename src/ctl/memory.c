@@ -22,7 +22,7 @@
 #define OUTPUT_MAX  (64u << 20)
 #define WORKERS_MAX 100000u
 #define SAMPLES_MAX 100000u	/* of one worker, from a master */
-#define COLUMNS     7
+#define COLUMNS     8
 
 /* What a master has told, in the making. */
 struct told {
@@ -59,6 +59,7 @@ take_sample(const json_t *row, struct growth_sample *s)
 {
 	uint64_t *const columns[COLUMNS] = {
 		&s->ms, &s->rss, &s->uss, &s->pss, &s->requests, &s->in_flight, &s->fds,
+		&s->connections,
 	};
 
 	for (size_t i = 0; i < COLUMNS; i++)
@@ -290,8 +291,8 @@ take_facts(const json_t *facts, struct memory_report *r, struct told *t, char *t
 	const char *name = json_string_value(json_object_get(facts, "name"));
 	uint64_t workers = MAX_OF(member(facts, "workers", 1), 1u);
 
-	snprintf(title, len, "%.40s: %llu workers", name == NULL ? "preforkd" : name,
-	    (unsigned long long)workers);
+	snprintf(title, len, "%.40s: %llu worker%s", name == NULL ? "preforkd" : name,
+	    (unsigned long long)workers, workers == 1 ? "" : "s");
 	r->title = title;
 	r->facts = (struct growth_facts){
 		.limit_rss = member(facts, "limit_rss_bytes", 0),

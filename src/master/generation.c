@@ -30,6 +30,7 @@ policy_from_settings(const struct settings *s, struct gov_policy *p)
 		.max_draining = s->max_draining != 0 ? s->max_draining
 		    : MAX_OF(2 * s->workers, DRAINING_MIN),
 		.samples = s->memory_samples,
+		.sample_ms = s->memory_interval_ms,
 		.limit = {
 			[GM_RSS] = s->reload_on_rss,
 			[GM_USS] = s->reload_on_uss,

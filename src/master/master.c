@@ -54,6 +54,7 @@ begin_stop(struct master *m, bool quick)
 {
 	ev_timer_stop(m->loop, &m->stop_delay);
 	m->stop_asked = true;
+	master_calls_stop(m);
 	notify_stopping("stopping");
 	notify_extend_timeout(EXTEND_MS);
 	if (!quick && delay_stop(m))
@@ -94,6 +95,7 @@ master_handle(struct master *m, enum master_event event)
 		notify_reloading("reloading");
 		/* After it: on SIGHUP it is RELOADING that starts systemd's timer. */
 		notify_extend_timeout(EXTEND_MS);
+		master_calls_reload_begins(m);
 		reload_begin(&m->reload);
 	}
 }

@@ -25,7 +25,7 @@ enum pending_kind { PENDING_NONE, PENDING_RELOAD, PENDING_RECYCLE, PENDING_REPOR
 struct pending {
 	enum pending_kind kind;
 	control_call_id id;
-	bool is_next;		/* RELOAD: belongs to the one after the running one */
+	bool is_next;		/* RELOAD: belongs to one that has not begun yet */
 	unsigned slot;		/* RECYCLE: 0 all; REPORT */
 	uint64_t serial;	/* RECYCLE: workers up to this one are to go */
 	uint64_t report_id;
@@ -79,7 +79,10 @@ void master_progress(struct master *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* master_calls.c */
 extern const struct control_ops master_control_ops;
+void master_calls_reload_begins(struct master *m);
 void master_calls_reload_ended(struct master *m, const char *error, const char *words);
+/* Answers those too that wait for a reload to come. */
+void master_calls_stop(struct master *m);
 /* A worker became ready or ended; failed: it did not boot, and these are its last words. */
 void master_calls_check(struct master *m, bool failed, const char *words);
 void master_calls_reported(struct master *m, uint64_t id, const char *text);

@@ -75,18 +75,20 @@ op_reload(void *ctx, control_call_id id)
 }
 
 void
+master_calls_reload_begins(struct master *m)
+{
+	for (size_t i = 0; i < MASTER_CALLS_MAX; i++)
+		m->pending[i].is_next = false;
+}
+
+void
 master_calls_reload_ended(struct master *m, const char *error, const char *words)
 {
 	for (size_t i = 0; i < MASTER_CALLS_MAX; i++) {
 		struct pending *c = &m->pending[i];
 
-		if (c->kind != PENDING_RELOAD)
+		if (c->kind != PENDING_RELOAD || c->is_next)
 			continue;
-		/* A stop ends those too that wait for another reload. */
-		if (c->is_next && m->state != MS_STOPPING && !m->stop_asked) {
-			c->is_next = false;
-			continue;
-		}
 		if (error != NULL)
 			control_error(m->control, c->id, "ReloadFailed", error, words);
 		else
@@ -94,6 +96,13 @@ master_calls_reload_ended(struct master *m, const char *error, const char *words
 			    (json_int_t)m->pool.gen->number));
 		c->kind = PENDING_NONE;
 	}
+}
+
+void
+master_calls_stop(struct master *m)
+{
+	master_calls_reload_begins(m);
+	master_calls_reload_ended(m, "preforkd stops", NULL);
 }
 
 static bool
@@ -111,10 +120,10 @@ recycle_left(const struct pool *p, unsigned slot, uint64_t serial)
 	for (unsigned i = 1; i <= p->n_slots; i++) {
 		const struct worker *w = p->slots[i - 1].serving;
 
-		if (slot != 0 && i != slot)
+		if (w == NULL || (slot != 0 && i != slot))
 			continue;
-		left += is_replaceable(w) && w->gov.serial <= serial &&
-		    (w->gov.due & (1u << REASON_REQUEST)) != 0;
+		left += pool_is_let_in(w) || (is_replaceable(w) && w->gov.serial <= serial &&
+		    (w->gov.due & (1u << REASON_REQUEST)) != 0);
 	}
 	return left;
 }

@@ -106,7 +106,7 @@ fill_futile(const struct pool *p, struct status_governor *g)
 		struct status_futile f = {
 			.key = reason_name(gov_metric_reason(m)),
 			.limit_bytes = governor_limit(gov, policy, m),
-			.fresh_bytes = MAX_OF(governor_fresh(gov, m), gov->meter[m].settled_value),
+			.fresh_bytes = MAX_OF(governor_fresh(gov, m), gov->meter[m].poor.size),
 			.suggest_bytes = governor_suggest(gov, m),
 		};
 

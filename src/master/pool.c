@@ -209,9 +209,15 @@ pool_old_serving(const struct pool *p)
 	for (size_t i = 0; i < p->n_slots; i++) {
 		const struct worker *w = p->slots[i].serving;
 
-		n += w != NULL && w->gen != p->gen;
+		n += w != NULL && (w->gen != p->gen || pool_is_let_in(w));
 	}
 	return n;
+}
+
+bool
+pool_is_let_in(const struct worker *w)
+{
+	return w->gov.is_successor && worker_state(w) == WS_STARTING;
 }
 
 bool
@@ -340,18 +346,46 @@ pool_start(struct pool *p)
 
 /* What workers tell. */
 
+/* As TCP estimates how long an answer takes (RFC 6298). */
+static void
+note_boot(struct pool *p, const struct worker *w)
+{
+	bool is_alone = w->gov.is_successor && !w->is_canary;
+	uint64_t usec = MAX_OF((clock_now_ms() - w->spawned_ms) * USEC_PER_MSEC, UINT64_C(1));
+	uint64_t off = MAX_OF(usec, p->boot_usec) - MIN_OF(usec, p->boot_usec);
+
+	if (p->boot_usec == 0 || (is_alone && p->boot_is_guess)) {
+		p->boot_usec = usec;
+		p->boot_spread_usec = usec / 2;
+		p->boot_is_guess = !is_alone;
+	} else if (is_alone) {
+		p->boot_spread_usec = (3 * p->boot_spread_usec + off) / 4;
+		p->boot_usec = (7 * p->boot_usec + usec) / 8;
+	}
+}
+
+struct worker *
+pool_take_over(struct slot *slot)
+{
+	struct worker *old = slot->serving;
+
+	slot->serving = TAKE_PTR(slot->successor);
+	if (old != NULL)
+		old->gov.has_successor = false;
+	return old;
+}
+
 static void
 on_worker_ready(void *ctx, struct worker *w)
 {
 	struct pool *p = ctx;
 	struct slot *slot = &p->slots[w->slot - 1];
-	struct worker *old = slot->serving;
 
 	p->ever_ready = true;
+	note_boot(p, w);
 	w->gov.breaks = false;
+	w->gov.is_successor = w->is_canary;
 	w->gov.can_trim = w->gen->has_agent;
-	p->boot_ms = p->boot_ms == 0 ? clock_now_ms() - w->spawned_ms
-	    : (3 * p->boot_ms + clock_now_ms() - w->spawned_ms) / 4;
 	governor_boot_ok(&p->governor);
 	pool_start_quiet(p, w->gen);
 	pool_check_sockets(p, w->gen, w->lane);
@@ -359,13 +393,10 @@ on_worker_ready(void *ctx, struct worker *w)
 		worker_announce_close(w);
 	pool_steer(p);
 	if (slot->successor == w) {
-		slot->successor = NULL;
-		w->gov.is_successor = false;
-		if (old != NULL) {
-			old->gov.has_successor = false;
+		struct worker *old = pool_take_over(slot);
+
+		if (old != NULL)
 			pool_drain(p, old, pool_drain_reason(old));
-		}
-		slot->serving = w;
 	}
 	/* It was let finish its start for those that wait in its lane. */
 	if (w->slot > p->target)

@@ -66,7 +66,9 @@ struct pool {
 	size_t n_slots;			/* allocated; >= target */
 	size_t target;			/* workers, as many as fit */
 	size_t wanted;			/* as many as were asked for */
-	uint64_t boot_ms;		/* that starts took lately, from spawn to READY */
+	uint64_t boot_usec;		/* that starts took lately, from spawn to READY; 0: not known */
+	bool boot_is_guess;		/* from a start of all at once, which takes longer */
+	uint64_t boot_spread_usec;	/* around that, as a rule */
 	uint64_t fit;			/* as many have room in the memory there is */
 	uint64_t fit_of;		/* that memory, 0: not judged yet */
 	struct worker **all;		/* every worker object, draining ones too */
@@ -140,7 +142,9 @@ int pool_start_canary(struct pool *p, struct generation *gen, struct err *e);
 void pool_drop_canary(struct pool *p, enum reason reason);
 /* The canary's generation becomes the current one; the others are replaced one by one. */
 void pool_commit(struct pool *p, struct generation *gen);
-/* Workers of other generations that still serve in a slot. */
+/* w has the place of one that did not wait until w is ready. */
+bool pool_is_let_in(const struct worker *w);
+/* Slots that no worker of the current generation serves yet. */
 size_t pool_old_serving(const struct pool *p);
 /* True while one that was just told to drain may still accept connections: it has not said
  * STOPPING yet. One that hangs is waited for POOL_CLOSING_MS at most. */
@@ -168,6 +172,9 @@ size_t pool_count(const struct pool *p, enum worker_state state);
 
 /* For the other files of the pool. */
 void pool_govern(struct pool *p);
+/* The successor of a slot becomes its worker. Returns the one before, which belongs to no slot any
+ * more, or NULL. */
+struct worker *pool_take_over(struct slot *slot);
 /* w finishes and leaves its slot; counted under reason. */
 void pool_drain(struct pool *p, struct worker *w, enum reason reason);
 /* The most urgent of the reasons for which w is due. */
@@ -180,6 +187,8 @@ bool pool_is_due(const struct worker *w);
 void pool_sample_all(struct pool *p);
 /* What a fresh worker uses is read before the first request makes it grow. */
 void pool_sample_now(struct pool *p, struct worker *w);
+/* In a moment, whatever was planned. */
+void pool_sample_soon(struct pool *p, struct worker *w);
 /* w may be nearer to a limit than when it was sampled last. */
 void pool_sampling_hint(struct pool *p, struct worker *w);
 
@@ -203,10 +212,10 @@ uint64_t pool_look_at_budget(struct pool *p, uint64_t now);
 void pool_look_now(struct pool *p);
 /* Another limit, or another generation: how many workers fit is found anew. */
 void pool_budget_changed(struct pool *p);
+/* Before a reload: says when there is no room for another worker, and another mold. */
+void pool_say_lack(const struct pool *p, bool with_mold);
 /* Why w goes for the memory of all. */
 void pool_describe_budget(const struct pool *p, const struct worker *w, char *dst, size_t len);
-/* The memory there is, for a log line; until the next call. */
-const char *pool_limit_text(const struct pool *p);
 /* Says which limits of w's generation cannot help, and what would. */
 void pool_say_futile(const struct pool *p, const struct worker *w);
 
@@ -224,8 +233,8 @@ void pool_pressure_stop(struct pool *p);
 bool pool_is_pressed(const struct pool *p, uint64_t now);
 
 /* pool_history.c */
-/* w has just been sampled, and has `rss` bytes with its descendants. */
-void pool_history_note(struct pool *p, struct worker *w, uint64_t rss, uint64_t now);
+/* w has just been sampled; the values are those with its descendants, without what tracing takes. */
+void pool_history_note(struct pool *p, struct worker *w, const uint64_t value[GM_N], uint64_t now);
 /* w has ended: its history becomes the slot's. */
 void pool_history_ended(struct pool *p, struct worker *w);
 /* Of a slot that is given up. */

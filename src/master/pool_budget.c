@@ -61,7 +61,9 @@ read_budget(struct pool *p, struct gov_budget *b, uint64_t now)
 	const struct settings *s = p->gen->settings;
 	struct limit l = s->memory_limit;
 
-	*b = (struct gov_budget){ .boot_ms = p->boot_ms };
+	*b = (struct gov_budget){
+		.boot_ms = (p->boot_usec + 2 * p->boot_spread_usec) / USEC_PER_MSEC,
+	};
 	pool_cgroup_read(&p->cgroup, now);
 	b->cgroup = p->cgroup.known ? p->cgroup.memory.limit_bytes : 0;
 	if (is_in_cgroup(p, l)) {
@@ -76,15 +78,6 @@ read_budget(struct pool *p, struct gov_budget *b, uint64_t now)
 	b->high = limit_bytes(s->memory_high, 0, b->limit);
 	if (b->high == 0 || b->high > b->limit)
 		b->high = b->limit;
-}
-
-const char *
-pool_limit_text(const struct pool *p)
-{
-	static char text[32];
-
-	value_human_size(p->governor.pool.b.limit, text, sizeof text);
-	return text;
 }
 
 void
@@ -119,6 +112,24 @@ say_by_others(struct pool *p, uint64_t now)
 	    "replacing them would not help", used, limit, ours);
 }
 
+void
+pool_say_lack(const struct pool *p, bool with_mold)
+{
+	const struct gov_budget *b = &p->governor.pool.b;
+	const struct mold *m = pool_mold(p, p->gen);
+	uint64_t lack = governor_lack(&p->governor, with_mold && m != NULL ? m->rss_bytes : 0);
+	char used[32], limit[32], more[32];
+
+	if (lack == 0)
+		return;
+	value_human_size(b->used, used, sizeof used);
+	value_human_size(b->limit, limit, sizeof limit);
+	value_human_size(lack, more, sizeof more);
+	log_warn("reload: memory-limit = %s lacks about %s for a new %s beside those of now, %s are used; "
+	    "the reload goes on, and may be short of memory", limit, more,
+	    with_mold ? "mold and worker" : "worker", used);
+}
+
 static void
 say_futile(const struct pool *p)
 {
@@ -126,7 +137,7 @@ say_futile(const struct pool *p)
 	char limit[32], each[32];
 
 	value_human_size(pool->b.limit, limit, sizeof limit);
-	value_human_size(pool->settled_value, each, sizeof each);
+	value_human_size(pool->poor.size, each, sizeof each);
 	log_warn("memory-limit: %zu workers that need %s each after a while are too many for %s, and "
 	    "replacing them gains nothing; none is replaced for it any more; give them more "
 	    "memory, or have fewer of them", p->target, each, limit);

@@ -20,11 +20,11 @@ judge(struct pool_cgroup *c, uint64_t now_ms)
 	struct memrise_sample s = {
 		.limit = m->limit_bytes,
 		.used = m->used_bytes,
+		.kernel_has_cache = !m->kernel_cache_known,
 		.part = {
 			[MEMRISE_SOCK] = m->sock_bytes,
-			[MEMRISE_KERNEL] = m->kernel_bytes,
-			[MEMRISE_FILE] = m->file_bytes - MIN_OF(m->file_bytes,
-			    m->inactive_file_bytes),
+			[MEMRISE_KERNEL] = base_less(m->kernel_bytes, m->kernel_cache_bytes),
+			[MEMRISE_FILE] = base_less(m->file_bytes, m->inactive_file_bytes),
 			[MEMRISE_ANON] = m->anon_bytes,
 		},
 	};

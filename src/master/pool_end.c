@@ -104,29 +104,29 @@ log_end(const struct worker *w, const char *how, const char *words, const char *
 {
 	struct log_about about = worker_about(w);
 	bool is_failure = !reason_is_planned(w->reason);
-	char age[96], peak[32];
+	char age[32], size[32], peak[64] = "";
 
 	about.event = "exit";
 	value_human_time(w->ended_ms - w->spawned_ms, age, sizeof age);
 	if (w->peak_bytes > 0) {
-		value_human_size(w->peak_bytes, peak, sizeof peak);
-		(void)snprintf(age + strlen(age), sizeof age - strlen(age), ", peak RSS %s", peak);
+		value_human_size(w->peak_bytes, size, sizeof size);
+		(void)snprintf(peak, sizeof peak, ", peak RSS %s", size);
 	}
 	if (w->gov.ready_ms == 0 && is_failure)
-		log_write(LOG_LEVEL_ERROR, &about, "ended before it was ready: %s after %s%s%.*s%s",
-		    how, age, words[0] != '\0' ? ": " : "", (int)strcspn(words, "\n"), words,
+		log_write(LOG_LEVEL_ERROR, &about, "ended before it was ready: %s after %s%s%s%.*s%s",
+		    how, age, peak, words[0] != '\0' ? ": " : "", (int)strcspn(words, "\n"), words,
 		    next);
 	else if (w->reason == REASON_OOM)
 		log_write(LOG_LEVEL_ERROR, &about, "killed by the kernel because the cgroup ran out "
-		    "of memory, after %llu requests and %s%s", (unsigned long long)w->requests, age,
-		    next);
+		    "of memory, after %llu requests and %s%s%s", (unsigned long long)w->requests,
+		    age, peak, next);
 	else if (w->reason == REASON_CRASH)
-		log_write(LOG_LEVEL_ERROR, &about, "ended unasked: %s after %llu requests and %s%s",
-		    how, (unsigned long long)w->requests, age, next);
+		log_write(LOG_LEVEL_ERROR, &about, "ended unasked: %s after %llu requests and %s%s%s",
+		    how, (unsigned long long)w->requests, age, peak, next);
 	else
 		log_write(is_failure ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, &about,
-		    "ended: %s after %llu requests and %s%s", how,
-		    (unsigned long long)w->requests, age, next);
+		    "ended: %s after %llu requests and %s%s%s", how,
+		    (unsigned long long)w->requests, age, peak, next);
 }
 
 /* The serving worker of a slot is gone and nobody boots to take over. Returns the delay
@@ -181,14 +181,14 @@ settle_slot(struct pool *p, struct worker *w, char *next, size_t len)
 	}
 	if (slot->serving != w)
 		return 0;
+	/* Its next start is nobody's recycle. */
+	w->gov.is_successor = false;
 	slot->last_reason = w->reason;
 	slot->serving = NULL;
 	if (p->stopping || w->slot > p->target)
 		return 0;
 	if (slot->successor != NULL) {
-		slot->serving = slot->successor;
-		slot->successor = NULL;
-		slot->serving->gov.is_successor = false;
+		(void)pool_take_over(slot);
 		if (slot->serving->unborn)
 			snprintf(next, len, "; its successor, starting already, takes its place");
 		else

@@ -28,7 +28,7 @@ say_soft(const struct pool *p, const struct worker *w, enum gov_metric m)
 	char limit[32], fresh[32], suggest[32];
 
 	value_human_size(governor_limit(g, &p->gen->policy, m), limit, sizeof limit);
-	value_human_size(MAX_OF(governor_fresh(g, m), meter->settled_value), fresh, sizeof fresh);
+	value_human_size(MAX_OF(governor_fresh(g, m), meter->poor.size), fresh, sizeof fresh);
 	value_human_size(governor_suggest(g, m), suggest, sizeof suggest);
 	worker_log(w, LOG_LEVEL_WARN, "%s = %s is futile: a fresh worker needs %s, so "
 	    "replacing gains nothing; the limit is ignored; at least %s would make sense",

@@ -25,18 +25,19 @@ struct past {
 };
 
 void
-pool_history_note(struct pool *p, struct worker *w, uint64_t rss, uint64_t now)
+pool_history_note(struct pool *p, struct worker *w, const uint64_t value[GM_N], uint64_t now)
 {
 	bool tells = w->gen->has_agent && !w->agent_lost;
 	bool is_fresh = w->footprint.known && w->footprint.tried_ms == now;
 	struct growth_sample s = {
 		.ms = now,
-		.rss = rss,
-		.uss = is_fresh ? w->footprint.uss : GROWTH_UNKNOWN,
-		.pss = is_fresh ? w->footprint.pss : GROWTH_UNKNOWN,
+		.rss = value[GM_RSS],
+		.uss = is_fresh ? value[GM_USS] : GROWTH_UNKNOWN,
+		.pss = is_fresh ? value[GM_PSS] : GROWTH_UNKNOWN,
 		.requests = tells ? w->requests : GROWTH_UNKNOWN,
 		.in_flight = tells ? w->in_flight : GROWTH_UNKNOWN,
-		.fds = w->fds_unavailable || w->fds == 0 ? GROWTH_UNKNOWN : w->fds,
+		.fds = w->fds_unavailable || w->fds == 0 || w->fds_ms != now ? GROWTH_UNKNOWN : w->fds,
+		.connections = tells && w->tells_connections ? w->connections : GROWTH_UNKNOWN,
 	};
 
 	/* What it grows by while it drains is as good as any. */
@@ -144,9 +145,9 @@ samples_json(const struct history *h)
 
 	n = s == NULL ? 0 : history_read(h, s);
 	for (size_t i = 0; list != NULL && i < n; i++) {
-		json_t *row = json_pack("[I,o,o,o,o,o,o]", (json_int_t)s[i].ms, number(s[i].rss),
+		json_t *row = json_pack("[I,o,o,o,o,o,o,o]", (json_int_t)s[i].ms, number(s[i].rss),
 		    number(s[i].uss), number(s[i].pss), number(s[i].requests),
-		    number(s[i].in_flight), number(s[i].fds));
+		    number(s[i].in_flight), number(s[i].fds), number(s[i].connections));
 
 		if (json_array_append_new(list, row) < 0)
 			goto failed;
@@ -162,12 +163,6 @@ static json_t *
 limit_json(uint64_t limit)
 {
 	return limit == 0 ? json_null() : number(limit);
-}
-
-static uint64_t
-less(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
 }
 
 json_t *
@@ -193,9 +188,9 @@ pool_history_part(const struct pool *p, uint64_t *cursor)
 	    (json_int_t)(t.w != NULL ? t.w->gen->number : t.old->generation), "ended",
 	    t.w == NULL, "preloaded", preloaded, "limit_rss_bytes", limit_json(rss),
 	    "limit_uss_bytes", limit_json(uss), "trim_gc_bytes",
-	    trim == NULL ? json_null() : number(less(trim->before, trim->after_gc)),
+	    trim == NULL ? json_null() : number(base_less(trim->before, trim->after_gc)),
 	    "trim_malloc_bytes",
-	    trim == NULL ? json_null() : number(less(trim->after_gc, trim->after_trim)),
+	    trim == NULL ? json_null() : number(base_less(trim->after_gc, trim->after_trim)),
 	    "samples", samples_json(h));
 }
 

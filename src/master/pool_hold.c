@@ -1,8 +1,9 @@
 /*
  * pool_hold.c - nobody leaves a listening socket behind with connections in its queue.
  *
- * Before a worker is told to stop accepting, somebody else must accept from the same socket, or
- * nothing may wait there: where neither is so the worker holds the door. It is draining then, its
+ * Before a worker is told to stop accepting, somebody else must accept from the same socket, or be
+ * about to in the place of one that did not wait, or nothing may wait there: where none of this is
+ * so the worker holds the door. It is draining then, its
  * responses close their connections, new ones are kept away, and it accepts on until the queue is
  * empty.
  *
@@ -27,7 +28,7 @@ has_heir(const struct pool *p, const struct worker *w, const struct listener *l)
 	for (size_t i = 0; i < p->n_all && !p->stopping; i++) {
 		const struct worker *o = p->all[i];
 
-		if (o != w && worker_state(o) == WS_READY && !o->agent_lost &&
+		if (o != w && (worker_state(o) == WS_READY || pool_is_let_in(o)) && !o->agent_lost &&
 		    generation_has_listener(o->gen, l) && pool_lane_at(o, l) == pool_lane_at(w, l))
 			return true;
 	}

@@ -88,6 +88,8 @@ replace(struct pool *p, struct worker *old, enum reason reason)
 	 * dies before. */
 	governor_started(&p->governor, &w->gov, &old->gov, reason, now);
 	pool_trace_before_end(old);
+	if (governor_may_be_late(&p->governor, &p->gen->policy, &old->gov, now))
+		pool_sample_soon(p, old);
 	describe(p, old, reason, detail, sizeof detail);
 	about.reason = reason_name(reason);
 	about.event = "recycle";
@@ -153,22 +155,46 @@ break_first(struct pool *p, struct worker *w, enum reason reason)
 	slot->broken_reason = reason;
 	slot->broken_gov = w->gov;
 	w->gov.breaks = true;
-	p->governor.made_room++;
 	pool_trace_before_end(w);
 	pool_drain(p, w, reason);
 }
 
+/* Its successor, which still boots, has the slot. */
 static void
-end_drain(const struct pool *p, struct worker *w, bool for_memory)
+let_go(struct pool *p, struct worker *w, enum reason reason)
 {
-	if (for_memory)
-		worker_log(w, LOG_LEVEL_WARN, "memory-limit: %s are nearly used up, and this one "
-		    "drains, the oldest that does; it gets SIGTERM, %llu requests in flight",
-		    pool_limit_text(p), (unsigned long long)w->in_flight);
-	else
-		worker_log(w, LOG_LEVEL_WARN, "more than max-draining (%llu) workers "
-		    "drain; this one, the oldest, gets SIGTERM",
+	struct slot *slot = &p->slots[w->slot - 1];
+	char limit[32], detail[192];
+
+	assert(slot->serving == w && slot->successor != NULL);
+	w->gov.breaks = reason == REASON_MEMORY_LIMIT;
+	if (w->gov.breaks) {
+		value_human_size(p->governor.pool.b.limit, limit, sizeof limit);
+		worker_log(w, LOG_LEVEL_WARN, "memory-limit: %s are nearly used up, and its successor "
+		    "is not ready yet; it finishes now", limit);
+	} else {
+		describe(p, w, reason, detail, sizeof detail);
+		worker_log(w, LOG_LEVEL_DEBUG, "%s: %s; its successor is not ready yet; it finishes now",
+		    reason_name(reason), detail);
+	}
+	(void)pool_take_over(slot);
+	pool_drain(p, w, pool_drain_reason(w));
+}
+
+static void
+end_drain(const struct pool *p, struct worker *w, enum reason reason)
+{
+	char why[96], limit[32];
+
+	if (reason == REASON_MEMORY_LIMIT) {
+		value_human_size(p->governor.pool.b.limit, limit, sizeof limit);
+		snprintf(why, sizeof why, "memory-limit: %s are nearly used up", limit);
+	} else {
+		snprintf(why, sizeof why, "more than max-draining (%llu) workers drain",
 		    (unsigned long long)p->gen->policy.max_draining);
+	}
+	worker_log(w, LOG_LEVEL_WARN, "%s; this one, the oldest that drains, gets SIGTERM, %llu "
+	    "requests in flight", why, (unsigned long long)w->in_flight);
 	worker_handle(w, WE_STOP, REASON_NONE);
 }
 
@@ -195,22 +221,30 @@ would(struct pool *p, struct worker *w, enum reason reason)
 	    reason_name(reason), detail);
 }
 
+/* Slots whose worker went so that there is room for its successor. */
+static unsigned
+count_broken(const struct pool *p)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < p->target; i++)
+		n += p->slots[i].broken != 0 && p->slots[i].serving == NULL;
+	return n;
+}
+
 void
 pool_govern(struct pool *p)
 {
 	const struct gov_policy *policy = &p->gen->policy;
 	uint64_t now = clock_now_ms();
 
-	p->governor.made_room = 0;
-	for (size_t i = 0; i < p->target; i++)
-		p->governor.made_room += p->slots[i].broken != 0 &&
-		    p->slots[i].serving == NULL;
 	for (int i = 0; i < STEPS_PER_ROUND; i++) {
 		struct gov_step step;
 		struct worker *w;
 
 		for (size_t k = 0; k < p->n_all; k++)
 			p->view[k] = &p->all[k]->gov;
+		p->governor.made_room = count_broken(p);
 		step = governor_next(&p->governor, policy, p->view, p->n_all, now);
 		p->waiting = step.why;
 		p->queued = step.queued;
@@ -232,6 +266,10 @@ pool_govern(struct pool *p)
 			assert(w != NULL);
 			break_first(p, w, step.reason);
 			break;
+		case GOV_LET_GO:
+			assert(w != NULL);
+			let_go(p, w, step.reason);
+			break;
 		case GOV_TRIM:
 			assert(w != NULL);
 			pool_trim(w, now);
@@ -242,7 +280,7 @@ pool_govern(struct pool *p)
 			break;
 		case GOV_END_DRAIN:
 			assert(w != NULL);
-			end_drain(p, w, step.for_memory);
+			end_drain(p, w, step.reason);
 			break;
 		case GOV_WOULD:
 			assert(w != NULL);

@@ -18,10 +18,13 @@
 #define WALK_MS      UINT64_C(5000)
 #define CHECK_MS     UINT64_C(1000)
 #define WALK_NEAR_MS UINT64_C(500)
-#define FLOOR_MS     UINT64_C(10)
+#define FLOOR_MS     UINT64_C(10)	/* also of one that is waited for, as it may be idle soon */
 #define IDLE_FLOOR_MS UINT64_C(50)
 #define FAST_MS      UINT64_C(2)	/* of one that is above a limit, or will be in SOON_MS */
 #define SOON_MS      UINT64_C(50)
+#define RISING_MS    UINT64_C(50)
+#define ENDING_MS    UINT64_C(1000)
+#define NEWS_MS      UINT64_C(250)	/* a little more than agents take to tell their counts */
 /* A Python process touches 0.5 to 1.3 GB of new memory in a second; twice that. */
 #define BYTES_PER_MS UINT64_C(2147483)
 
@@ -119,11 +122,12 @@ walk(struct pool *p, uint64_t now)
 }
 
 static void
-count_fds(struct worker *w)
+count_fds(struct worker *w, uint64_t now)
 {
 	uint64_t n;
 	int r = procmem_count_fds(w->pid, &n);
 
+	w->fds_ms = now;
 	w->fds_unavailable = r == -EACCES || r == -EPERM;
 	if (r >= 0)
 		w->fds = n;
@@ -141,9 +145,9 @@ left_of(uint64_t limit, uint64_t value)
 	return limit > value ? limit - value : UINT64_MAX;
 }
 
-/* Above a limit, but not long enough for it to count. */
+/* Above a limit, and a moment later will tell whether it stays there, or grows on. */
 static bool
-is_rising(const struct pool *p, const struct worker *w)
+is_rising(const struct pool *p, const struct worker *w, uint64_t now)
 {
 	static const enum gov_metric metrics[] = { GM_RSS, GM_USS, GM_PSS };
 
@@ -151,7 +155,8 @@ is_rising(const struct pool *p, const struct worker *w)
 		enum gov_metric m = metrics[i];
 
 		if (w->gov.over[m] > 0 && !p->governor.meter[m].futile &&
-		    (w->gov.due & 1u << gov_metric_reason(m)) == 0)
+		    (w->gov.due & 1u << gov_metric_reason(m)) == 0 &&
+		    now - w->gov.over_since[m].ms < RISING_MS)
 			return worker_state(w) == WS_READY;
 	}
 	return false;
@@ -165,18 +170,19 @@ pool_is_due(const struct worker *w)
 	    (w->gov.due & ~w->gov.dry_noted) != 0;
 }
 
-/* Short requests are over by the time that they are told of. Nobody tells how busy a plain command
- * is. */
+/* Short requests are over by the time that they are told of: one that has completed some may be at
+ * the next. Nobody tells how busy a plain command is. */
 static bool
-is_busy(const struct worker *w)
+is_busy(const struct worker *w, uint64_t now)
 {
-	return !w->gen->has_agent || w->in_flight > 0 || w->requests != w->sampled_requests ||
-	    (worker_state(w) == WS_READY && w->gov.rate[GM_RSS] > 0);
+	return !w->gen->has_agent || w->agent_lost || w->in_flight > 0 ||
+	    (w->moved_ms != 0 && now - w->moved_ms < NEWS_MS) ||
+	    (worker_state(w) == WS_READY && (w->gov.n_rates == 0 || governor_rate(&w->gov) > 0));
 }
 
 /* The time until a busy worker could reach the nearest limit at the fastest. */
 static uint64_t
-next_interval(const struct pool *p, const struct worker *w)
+next_interval(const struct pool *p, const struct worker *w, uint64_t now)
 {
 	const struct governor *g = &p->governor;
 	const struct gov_policy *policy = &w->gen->policy;
@@ -193,17 +199,19 @@ next_interval(const struct pool *p, const struct worker *w)
 		left = MIN_OF(left, left_of(governor_limit(g, policy, GM_PSS),
 		    footprint_most_pss(&w->footprint, rss)));
 	}
-	if (!is_busy(w)) {
+	if (!is_busy(w, now)) {
 		/* A request that never lets go of the interpreter keeps the agent from telling of
 		 * it; where there is a hard limit that must not let it run away. */
 		left = left_of(governor_evil(g, policy, GM_RSS), rss);
 		return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, IDLE_FLOOR_MS));
 	}
-	/* Above a limit the samples that make it count come at once; then it may fall back. */
-	if (is_rising(p, w))
+	if (governor_may_be_late(g, &p->gen->policy, &w->gov, now))
+		return MIN_OF(usual, FAST_MS);
+	/* Above a limit the second sample comes at once; then it may fall back. */
+	if (is_rising(p, w, now))
 		return MIN_OF(usual, FAST_MS);
 	if (pool_is_due(w))
-		return MIN_OF(usual, IDLE_FLOOR_MS);
+		return MIN_OF(usual, now < w->gov.idle_until_ms ? FLOOR_MS : IDLE_FLOOR_MS);
 	if (left == UINT64_MAX)
 		return usual;
 	growth = governor_growth(&w->gov);
@@ -231,39 +239,43 @@ sample(struct pool *p, struct worker *w, bool walked, uint64_t now)
 	struct procmem_sample s;
 	uint64_t value[GM_N];
 	struct gov_verdict verdict;
-	bool measured;
+	bool measured, is_counted;
 
 	if (w->mem.statm_fd < 0 && procmem_open(&w->mem, w->pid) < 0)
 		return;
 	if (procmem_read(&w->mem, &s) < 0)
 		return;
 	w->own = s;
-	if (walked || policy->limit[GM_FDS].kind != LIMIT_OFF)
-		count_fds(w);
+	/* A walk over /proc/PID/fd costs as much as all the rest. */
+	is_counted = walked || (policy->limit[GM_FDS].kind != LIMIT_OFF &&
+	    now + FLOOR_MS >= w->fds_ms + w->gen->settings->memory_interval_ms);
+	if (is_counted)
+		count_fds(w, now);
 	value[GM_RSS] = pool_confirm_rss(p, w, s.rss_bytes + w->group.rss_bytes, now);
 	worker_note_peak(w, value[GM_RSS], now);
 	measured = pool_measure(p, w, value[GM_RSS], now);
 	value[GM_USS] = measured ? w->footprint.uss : GOV_UNKNOWN;
 	value[GM_PSS] = measured ? w->footprint.pss : GOV_UNKNOWN;
-	pool_history_note(p, w, value[GM_RSS], now);
 	value[GM_AS] = s.as_bytes + w->group.as_bytes;
-	value[GM_FDS] = w->fds;
+	value[GM_FDS] = is_counted ? w->fds : GOV_UNKNOWN;
 	w->gov.own_bytes = footprint_most(&w->footprint, value[GM_RSS]);
 	w->gov.own_is_rss = !w->footprint.known;
 	/* What a forked one shares with its mold is not known before it is ready. */
 	if (worker_state(w) == WS_STARTING)
 		w->gov.own_bytes = MIN_OF(w->gov.own_bytes, governor_fresh(&p->governor, GM_USS));
 	worker_forget_tracing(w, value);
+	pool_history_note(p, w, value, now);
 	verdict = governor_sample(&p->governor, policy, &w->gov, value, now);
-	w->next_sample_ms = now + next_interval(p, w);
-	w->sampled_requests = w->requests;
+	w->next_sample_ms = now + next_interval(p, w, now);
 	if (verdict.futile)
 		pool_say_futile(p, w);
 	if (verdict.trim)
 		pool_trim(w, now);
+	if (verdict.count && w->gen->has_agent)
+		worker_ask_counts(w);
 	pool_warn_shared(p, w, value[GM_RSS]);
-	if (w->agent_lost && !w->lost_said) {
-		/* Not at once: one that is about to end closes its channel as well. */
+	/* Not at once: one that is about to end closes its channel as well. */
+	if (w->agent_lost && !w->lost_said && now - w->lost_ms >= ENDING_MS) {
 		w->lost_said = true;
 		worker_log(w, LOG_LEVEL_WARN, "closed its channel but lives: no counts and heartbeats "
 		    "any more, it is treated like a plain command");
@@ -283,14 +295,27 @@ rearm_for(struct pool *p, const struct worker *w, uint64_t now)
 }
 
 void
+pool_sample_soon(struct pool *p, struct worker *w)
+{
+	uint64_t now = clock_now_ms();
+
+	w->next_sample_ms = MIN_OF(w->next_sample_ms, now + FAST_MS);
+	rearm_for(p, w, now);
+}
+
+void
 pool_sampling_hint(struct pool *p, struct worker *w)
 {
-	uint64_t now, due;
+	uint64_t now = clock_now_ms(), due;
 
-	if (!is_busy(w) || worker_state(w) != WS_READY)
+	if (!is_busy(w, now) || worker_state(w) != WS_READY)
 		return;
-	now = clock_now_ms();
-	due = now + next_interval(p, w);
+	/* What is known now may end the patience with it. */
+	if (pool_is_due(w) && now < w->gov.idle_until_ms) {
+		pool_sample_soon(p, w);
+		return;
+	}
+	due = now + next_interval(p, w, now);
 	if (due + FLOOR_MS >= w->next_sample_ms)
 		return;
 	w->next_sample_ms = due;
@@ -336,6 +361,9 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 		pool_look_at_queues(p);
 	}
 	pool_memory_tick(p);
+	for (size_t i = 0; i < p->n_all; i++)
+		p->view[i] = &p->all[i]->gov;
+	governor_line_up(&p->governor, &p->gen->policy, p->view, p->n_all);
 	for (size_t i = 0, from = p->sample_from; i < p->n_all; i++) {
 		struct worker *w = p->all[(from + i) % p->n_all];
 
@@ -346,12 +374,13 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 			sample(p, w, walked, now);
 		if (is_sampled(w))
 			next = MIN_OF(next, w->next_sample_ms > now ? w->next_sample_ms - now : FAST_MS);
-		due = due || pool_is_due(w);
+		due = due || (p->waiting == NULL && pool_is_due(w)) ||
+		    governor_late(&p->governor, &p->gen->policy, &w->gov, now) != REASON_NONE;
 	}
 	pool_measure_molds(p, now);
 	next = MIN_OF(next, pool_look_at_budget(p, now));
 	pool_trace_tick(p, now);
-	if (due && p->waiting == NULL)
+	if (due)
 		pool_wake(p);
 	arm(p, MAX_OF(next, FAST_MS));
 }

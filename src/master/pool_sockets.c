@@ -2,7 +2,8 @@
  * pool_sockets.c - who accepts from which listening socket, and which gets new connections.
  *
  * A worker accepts from one lane of each address of its generation. New connections go to the
- * lanes of those that are ready, few connections first.
+ * lanes of those that are ready, few connections first. Those of a worker that drains come back at
+ * once: they are dealt out, or its successor would get them all, as one with none.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,6 +15,8 @@
 
 #include <string.h>
 
+/* Those that ask do so at once; the others stay until the end of the drain. */
+#define RETURN_MS     UINT64_C(1000)
 /* The workers themselves gather their news for as long. */
 #define STEER_SECONDS .05
 
@@ -73,7 +76,8 @@ static void
 steer(struct pool *p, struct listener *l)
 {
 	struct steering_lane lanes[STEERING_LANES_MAX] = {{ false, false, 0 }};
-	bool pick[STEERING_LANES_MAX];
+	uint8_t shares[STEERING_LANES_MAX];
+	uint64_t returning = 0, now = clock_now_ms();
 	struct err e;
 
 	if (lanes_count(l) < 2)
@@ -81,16 +85,20 @@ steer(struct pool *p, struct listener *l)
 	for (size_t i = 0; i < p->n_all; i++) {
 		struct worker *w = p->all[i];
 
-		if (worker_state(w) == WS_READY && generation_has_listener(w->gen, l))
+		w->steered_connections = w->connections;
+		if (!generation_has_listener(w->gen, l))
+			continue;
+		if (worker_state(w) == WS_READY)
 			lanes[pool_lane_at(w, l)] = (struct steering_lane){
 				.live = true, .waits = w->waits, .connections = w->connections,
 			};
-		w->steered_connections = w->connections;
+		else if (worker_state(w) == WS_DRAINING && now - w->gov.drain_ms < RETURN_MS)
+			returning += w->connections;
 	}
 	if (!any_live(lanes, lanes_count(l)))
 		live_soon(p, l, lanes);
-	steering_choose(lanes, lanes_count(l), pick);
-	if (lanes_steer(l, pick, lanes_count(l), &e) < 0)
+	steering_choose(lanes, lanes_count(l), returning, shares);
+	if (lanes_steer(l, shares, lanes_count(l), &e) < 0)
 		log_warn("balance: %s; the kernel deals them out to all slots", e.text);
 }
 
@@ -146,7 +154,8 @@ on_steering(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 void
 pool_steer_soon(struct pool *p, const struct worker *w)
 {
-	if (!w->gen->per_slot || worker_state(w) != WS_READY || ev_is_active(&p->steering) ||
+	if (!w->gen->per_slot || ev_is_active(&p->steering) ||
+	    (worker_state(w) != WS_READY && worker_state(w) != WS_DRAINING) ||
 	    w->connections == w->steered_connections)
 		return;
 	ev_timer_init(&p->steering, on_steering, STEER_SECONDS, 0.);

@@ -65,9 +65,7 @@ carry_out(struct worker *w, enum tracing_what what, uint64_t value, uint64_t lim
 		return;
 	case TRACING_START:
 		r = worker_trace(w, true);
-		if (r < 0)
-			w->tracing.on = false;
-		else
+		if (r >= 0)
 			worker_log(w, LOG_LEVEL_INFO, "leak-report: %s of %s; it traces its "
 			    "allocations from now on, and is slower meanwhile", a, b);
 		break;
@@ -76,13 +74,17 @@ carry_out(struct worker *w, enum tracing_what what, uint64_t value, uint64_t lim
 		r = worker_trace(w, false);
 		break;
 	case TRACING_STOP:
-		worker_log(w, LOG_LEVEL_INFO, "leak-report: it has stopped growing (%s of %s); it "
-		    "traces no longer", a, b);
 		r = worker_trace(w, false);
+		if (r >= 0)
+			worker_log(w, LOG_LEVEL_INFO, "leak-report: it has stopped growing (%s of %s); "
+			    "it traces no longer", a, b);
 		break;
 	}
-	if (r < 0)
+	if (r < 0) {
+		/* It does what it did before; the next look tells it again. */
+		w->tracing.on = what != TRACING_START;
 		worker_log(w, LOG_LEVEL_DEBUG, "leak-report: it cannot be told: %s", strerror(-r));
+	}
 }
 
 static bool

@@ -23,7 +23,7 @@ say_useless(const struct pool *p)
 	char off[32];
 
 	value_human_time(GOV_TRIM_OFF_MS, off, sizeof off);
-	log_warn("trim-on-rss: the last %u trims gave back less than %u%%: no worker is asked for %s; "
+	log_warn("memory: the last %u trims gave back less than %u%%: no worker is asked for %s; "
 	    "the memory is in use, see preforkctl memory", p->governor.trims_poor,
 	    GOV_TRIM_PERCENT, off);
 }

@@ -155,6 +155,7 @@ reload_begin(struct reload *r)
 		return;
 	}
 	m->pool.governor.hold = true;
+	pool_say_lack(&m->pool, r->gen->starts == STARTS_UNDECIDED);
 	if (r->gen->starts != STARTS_UNDECIDED)
 		start_canary(r);
 	else if (pool_start_candidate_mold(&m->pool, r->gen, &e) < 0)

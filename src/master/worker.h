@@ -106,6 +106,7 @@ struct worker {
 	bool prints_stacks;
 	bool has_beat;
 	bool agent_lost;		/* it lives, but its channel is closed */
+	uint64_t lost_ms;		/* since when */
 	bool lost_said;
 	bool stopping;			/* it said STOPPING=1 */
 	bool holds;			/* draining, but accepts until its queues are empty */
@@ -113,12 +114,13 @@ struct worker {
 
 	uint64_t requests;
 	uint64_t in_flight;
+	bool tells_connections;
 	unsigned connections;		/* open ones, where the server tells */
 	unsigned steered_connections;	/* when new ones were steered last */
 	bool had_waiting;		/* in its queues, at the last look */
 	bool waits;			/* at the last two, and nothing got done between them */
 	uint64_t seen_requests;		/* at the last look */
-	uint64_t sampled_requests;	/* when its memory was sampled last */
+	uint64_t moved_ms;		/* it told of completed requests then, or 0 */
 	uint64_t oldest_ms;		/* monotonic start of the oldest request, 0: none */
 	uint64_t last_beat_ms;
 	uint64_t live_until_ms;		/* no liveness kill before this */
@@ -163,6 +165,7 @@ struct worker {
 	uint64_t traced_bytes;		/* what that costs it */
 	uint64_t fds;
 	bool fds_unavailable;
+	uint64_t fds_ms;		/* when they were counted last */
 	struct history history;		/* of its samples since READY */
 	uint64_t next_sample_ms;
 };
@@ -199,6 +202,8 @@ void worker_reopen_log(struct worker *w);
 /* Asks it to give memory back between two requests; ops->trimmed tells the outcome. 0, -EAGAIN:
  * one is under way, or its channel is full; -ENOTSUP without an agent or when it does not serve. */
 int worker_ask_trim(struct worker *w);
+/* Asks for its counts now, which it tells when it likes else; it may not be able to answer. */
+void worker_ask_counts(struct worker *w);
 /* Asks what it has allocated and kept, since it traces or within so many seconds from now (0: the
  * agent's default). id: of ops->reported. -EAGAIN when a report is under way, -ENOTSUP. */
 int worker_ask_memory(struct worker *w, uint64_t id, unsigned seconds);

@@ -51,6 +51,13 @@ worker_ask_trim(struct worker *w)
 	return r;
 }
 
+void
+worker_ask_counts(struct worker *w)
+{
+	if (can_be_asked(w))
+		(void)send_numbers(w, "COUNT", 1, "");
+}
+
 static void
 take_result(struct worker *w, const struct message *m)
 {

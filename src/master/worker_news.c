@@ -32,14 +32,15 @@ rubbish(struct worker *w, const char *what)
 }
 
 static void
-take_counts(struct worker *w, const struct message *m)
+take_counts(struct worker *w, const struct message *m, uint64_t now)
 {
 	if ((m->has & MK_REQUESTS) != 0) {
 		if (m->requests < w->requests)
 			rubbish(w, "a request count that shrinks");
-		else
-			w->requests = m->requests;
-		governor_count(&w->gov, w->requests, clock_now_ms());
+		if (m->requests > w->requests)
+			w->moved_ms = now;
+		w->requests = MAX_OF(w->requests, m->requests);
+		governor_count(&w->gov, w->requests, now);
 	}
 	if ((m->has & MK_BUSY) != 0) {
 		w->in_flight = m->busy;
@@ -47,10 +48,11 @@ take_counts(struct worker *w, const struct message *m)
 		if (m->busy == 0)
 			w->oldest_ms = 0;
 	}
-	if ((m->has & MK_CONNECTIONS) != 0)
+	if ((m->has & MK_CONNECTIONS) != 0) {
+		w->tells_connections = true;
 		w->connections = (unsigned)MIN_OF(m->connections, UINT64_C(1000000));
+	}
 	if ((m->has & MK_OLDEST) != 0) {
-		uint64_t now = clock_now_ms();
 		uint64_t at = m->oldest_usec / USEC_PER_MSEC;
 
 		/* A start in the future would switch request-timeout off. */
@@ -87,7 +89,7 @@ take_message(struct worker *w, const struct message *m, int *rollup)
 {
 	uint64_t now = clock_now_ms();
 
-	take_counts(w, m);
+	take_counts(w, m, now);
 	if ((m->has & MK_SERVER) != 0)
 		base_replace(&w->server, message_clean(m->server, m->server_len, WORKER_TEXT_MAX));
 	if ((m->has & MK_STATUS) != 0)
@@ -124,7 +126,12 @@ channel_lost(struct worker *w)
 	if (!worker_state_is_alive(worker_state(w)) || w->agent_lost || !w->gen->has_agent)
 		return;
 	w->agent_lost = true;
+	w->lost_ms = clock_now_ms();
 	w->gov.can_trim = false;
+	/* What it told last is nobody's knowledge any more. */
+	w->in_flight = 0;
+	w->gov.busy = false;
+	w->oldest_ms = 0;
 	/* A worker that ends closes its channel before it can be reaped: no news then. */
 	if (worker_state(w) == WS_READY || worker_state(w) == WS_STARTING)
 		worker_log(w, LOG_LEVEL_DEBUG, "closed its channel");

@@ -12,10 +12,12 @@
  * waiting, so that nobody starves. Deaths, hard limits and timeouts are not queued.
  *
  * A busy worker above a soft limit is given a moment to fall back. Where there is no memory for
- * an old worker beside its successor, one at a time ends first.
+ * an old worker beside its successor, one at a time ends first. One that grows on fast above its
+ * limit does not wait for a successor that is forked in milliseconds and is late.
  *
- * governor.c has the queue, governor_limits.c what one worker's samples mean, governor_budget.c
- * the memory of all of them.
+ * governor.c has the queue, governor_limits.c what one worker's samples mean, governor_ahead.c when
+ * one that grows has to be replaced, governor_gain.c whether replacing helps, governor_budget.c the
+ * memory of all of them.
  */
 #ifndef PREFORKD_GOVERNOR_H
 #define PREFORKD_GOVERNOR_H
@@ -25,16 +27,31 @@
 #include "model/limit.h"
 
 #define GOV_RANK_MS       UINT64_C(10000)
+#define GOV_SAMPLE_PERCENT 90	/* of sample_ms: a sample may come a little early */
 #define GOV_FRESH_N       8	/* fresh workers whose median is the baseline */
 #define GOV_FRESH_MS      UINT64_C(3000)	/* after READY a first sample is of a fresh worker */
 #define GOV_POOR_N        2	/* recycles in a row that gained too little */
 #define GOV_POOR_PERCENT  10
-#define GOV_FLAT_PERCENT  2	/* growth per second below which a worker does not grow */
+#define GOV_REFUTED       125	/* percent of the size at which workers seemed to stay */
+#define GOV_TELLING       10	/* percent more requests show whether it grows with them */
+#define GOV_FLAT_PERCENT  2	/* less growth than that is none */
 #define GOV_PROBE_MIN_MS  UINT64_C(30000)
 #define GOV_PROBE_MAX_MS  UINT64_C(300000)
 #define GOV_SETTLE_MIN_MS UINT64_C(1000)
+#define GOV_SETTLE_MAX_MS UINT64_C(30000)	/* requests or not, then it has stayed at its size */
+#define GOV_COUNT_MS      UINT64_C(20)	/* from one question for counts to the next */
+#define GOV_ASK_MS        UINT64_C(100)	/* ahead of a limit, whether requests make it grow */
 #define GOV_AHEAD_PERCENT 20	/* of a limit, that growth may be looked ahead */
+#define GOV_LINE_N        64	/* workers that are nearest to a limit are looked at together */
 #define GOV_OVERSHOOT     5	/* percent above a soft limit that a growing worker may go */
+/* That far above it, one that grows by a percent of it in the time of a start does not wait for its
+ * successor any more: where that takes no longer than GOV_LATE_BOOT_MS as a rule, and has not taken
+ * so many times as long already. */
+#define GOV_LATE_PERCENT  3
+#define GOV_LATE_BOOT_MS  UINT64_C(100)
+#define GOV_LATE_BOOTS    4
+#define GOV_STOOD_MS      UINT64_C(500)	/* without growth, and the heir of a leak has to show anew
+					 * that it leaks */
 #define GOV_IDLE_MS       UINT64_C(5000)	/* at most, that a busy worker is waited for */
 #define GOV_TRIM_MS       UINT64_C(10000)	/* an answer to TRIM is waited for so long */
 #define GOV_TRIM_EACH_MS  UINT64_C(60000)	/* from one trim of a worker to its next */
@@ -45,7 +62,8 @@
 #define GOV_WORTH_PERCENT 10	/* of a fresh one; nor is that */
 #define GOV_ROOM_PERCENT  120	/* of a fresh worker has to be free for a successor */
 #define GOV_CALM_N        5	/* looks at the pool for what others use */
-#define GOV_GROWTH_N      3	/* samples in a row make growth that goes on */
+#define GOV_GROWTH_N      3	/* rates in a row make growth that goes on */
+#define GOV_RATE_MS       UINT64_C(10)	/* a worker may not have run at all in less */
 #define GOV_POOL_AHEAD_PERCENT 40	/* of memory-high, likewise for all */
 #define GOV_LEAVE_MS      UINT64_C(500)	/* an old worker keeps its memory for so long */
 
@@ -66,17 +84,24 @@ struct gov_policy {
 	uint64_t min_lifetime_ms;
 	uint64_t max_draining;
 	uint64_t samples;		/* in a row over a soft limit */
+	uint64_t sample_ms;		/* from the second on, those that are so far apart count */
 	struct limit limit[GM_N];	/* soft ones; of GM_FDS a count */
 	struct limit evil[GM_N];	/* of GM_RSS and GM_USS */
 	struct limit trim;		/* on RSS */
 	bool dry_run;
 };
 
+/* What a worker was like at a moment. */
+struct gov_mark {
+	uint64_t value, ms, requests;
+};
+
 /* The governor's view of one worker; times are ms, 0: has not happened. */
 struct gov_worker {
 	enum worker_state state;
-	bool is_successor;		/* boots to take over from another */
+	bool is_successor;		/* boots to take over from another, or in its place */
 	bool has_successor;		/* somebody boots to take over from it */
+	uint64_t successor_ms;		/* since then, if anybody */
 	bool breaks;			/* ends before its successor, or boots after its old one */
 	bool busy;			/* requests are in progress */
 	bool can_trim;			/* it understands TRIM */
@@ -88,17 +113,25 @@ struct gov_worker {
 	uint64_t max_lifetime_ms;	/* with jitter; 0: off */
 	uint64_t value[GM_N];		/* the last that was known */
 	uint64_t value_ms[GM_N];	/* when that was */
-	uint64_t rate[GM_N];		/* growth since the value before, a second */
-	uint64_t rates[GOV_GROWTH_N];	/* the last ones of RSS, a ring */
+	bool fresh_noted[GM_N];		/* what it was at READY is among gov_meter's */
+	uint64_t rates[GOV_GROWTH_N];	/* of RSS, over GOV_RATE_MS at least each; a ring */
 	unsigned n_rates;
+	uint64_t rate_from, rate_from_ms;	/* RSS at the end of the last of them */
+	uint64_t grew_ms;		/* the last of them that was growth */
+	bool has_stood;			/* for GOV_STOOD_MS none was */
 	uint64_t requests;		/* completed */
+	uint64_t told_ms;		/* when it told them last */
 	uint64_t still_requests;	/* of these, when RSS did not grow last */
+	uint64_t still_ms;		/* when that was */
 	unsigned over[GM_N];		/* samples in a row at or over the limit */
-	uint64_t over_value[GM_N];	/* at the first of them */
-	uint64_t over_ms[GM_N];
-	uint64_t over_requests[GM_N];
+	struct gov_mark over_since[GM_N];	/* at the first of them */
+	uint64_t counted_ms[GM_N];	/* the last of them */
+	struct gov_mark half[GM_N];	/* after half of the time after which it is judged */
 	bool settled[GM_N];		/* its gain was judged */
 	uint64_t gain_from[GM_N];	/* value of the one it replaced for that metric; 0 */
+	uint64_t lead_ms;		/* see governor_line_up() */
+	uint64_t count_ms;		/* it was asked for its counts, 0: never */
+	uint64_t larger_ms[GM_N];	/* since then far larger than gov_poor's size; 0: not */
 	uint64_t idle_until_ms;		/* a busy one above a soft limit is left alone; 0: not */
 	unsigned due;			/* 1 << enum reason */
 	uint64_t due_ms;		/* since the first of them */
@@ -109,29 +142,23 @@ struct gov_worker {
 	uint64_t seen_bytes;		/* own_bytes at the last look at all */
 	uint64_t pool_gain_from;	/* own_bytes of the one that it replaced for the pool */
 	bool pool_settled;
+	uint64_t pool_larger_ms;
 
 	uint64_t trim_asked_ms;		/* 0: none under way */
 	uint64_t trim_next_ms;		/* not before */
 	uint64_t trim_floor;		/* nor below this RSS */
 };
 
-/* Growth of RSS a second that goes on, over several requests; 0 when it does not, or is not known
- * yet. One large request may have asked for all that it needs. */
-static inline uint64_t
-governor_growth(const struct gov_worker *w)
-{
-	uint64_t least = w->rates[0];
-
-	for (size_t i = 1; i < GOV_GROWTH_N; i++)
-		least = MIN_OF(least, w->rates[i]);
-	return w->n_rates < GOV_GROWTH_N || w->requests - w->still_requests < 2 ? 0 : least;
-}
+/* Recycles in a row that gained too little. */
+struct gov_poor {
+	unsigned n;
+	uint64_t size;			/* where the largest of these stayed, or of the last such row */
+};
 
 struct gov_meter {
 	uint64_t fresh[GOV_FRESH_N];	/* ring of first samples */
 	unsigned n_fresh;		/* ever, the ring's position */
-	unsigned poor;			/* recycles in a row that gained too little */
-	uint64_t settled_value;		/* of the last one that gained too little */
+	struct gov_poor poor;
 	bool futile;
 	bool evil_futile;		/* a fresh worker would be killed at once */
 };
@@ -143,7 +170,8 @@ struct gov_budget {
 	uint64_t used;			/* of the limit, by workers and by others */
 	uint64_t cache;			/* of used: page cache that can be dropped for want of memory */
 	uint64_t cgroup;		/* what percentages are of, 0: nothing */
-	uint64_t boot_ms;		/* from a successor's start until it serves, as a rule */
+	uint64_t boot_ms;		/* from a successor's start until it serves, as a rule; 0: not
+					 * known */
 };
 
 struct gov_pool {
@@ -158,10 +186,9 @@ struct gov_pool {
 	uint64_t others_fixed;		/* likewise, but for page cache that can be dropped */
 	uint64_t calm_most, calm_fixed;	/* of the looks since */
 	unsigned calm_n;		/* there were so many */
-	bool over;			/* used has reached high, or will be far above soon */
-	bool by_others;			/* and it is not for what workers have grown */
-	unsigned poor;			/* as in struct gov_meter */
-	uint64_t settled_value;
+	bool by_others;			/* used has reached high, or will be far above soon, and not
+					 * for what workers have grown */
+	struct gov_poor poor;
 	bool futile;
 };
 
@@ -172,7 +199,6 @@ struct governor {
 	struct gov_pool pool;
 	unsigned trims_poor;		/* in a row */
 	uint64_t trims_off_ms;		/* since when nobody is asked, 0: somebody may be */
-	uint64_t trim_gain;		/* of the last one, hundredths of a percent */
 	uint64_t last_start_ms;
 	bool any_start;
 	bool hold;			/* a reload has not committed: only memory recycles */
@@ -189,7 +215,10 @@ enum gov_what {
 	GOV_REPLACE,	/* start a successor for worker */
 	GOV_BREAK,	/* drain worker, and start its successor when it is gone */
 	GOV_RETIRE,	/* drain worker, nobody takes over (scale) */
-	GOV_END_DRAIN,	/* too many are draining: end this one, the oldest */
+	GOV_END_DRAIN,	/* end this one, the oldest that drains: too many do, or with
+			 * REASON_MEMORY_LIMIT, what it holds is needed */
+	GOV_LET_GO,	/* drain worker now, although its successor still boots: with
+			 * REASON_MEMORY_LIMIT as memory runs out, else as it is above a limit */
 	GOV_TRIM,	/* ask worker to give memory back, to make room for a successor */
 	GOV_WOULD,	/* dry run: this would have been replaced */
 };
@@ -201,7 +230,6 @@ struct gov_step {
 	uint64_t wake_ms;	/* GOV_WAIT; UINT64_MAX: no time matters */
 	const char *why;	/* GOV_WAIT with somebody queued: what it waits for */
 	unsigned queued;	/* workers that wait for their replacement */
-	bool for_memory;	/* GOV_END_DRAIN: what it holds is needed, not its place */
 };
 
 void governor_init(struct governor *g);
@@ -217,6 +245,7 @@ struct gov_verdict {
 	enum reason kill;	/* now, for this; or NONE */
 	bool futile;		/* this sample has made a limit futile */
 	bool trim;		/* ask it to give memory back; then governor_trim_asked() */
+	bool count;		/* ask how many requests it has completed: what it told may be old */
 };
 
 /* One measurement of a live worker. */
@@ -234,20 +263,43 @@ bool governor_look(struct governor *g, const struct gov_policy *p, const struct 
     struct gov_worker *const *w, size_t n, uint64_t now_ms);
 /* How many fresh workers find room below `high`; UINT64_MAX: no limit, or not known. */
 uint64_t governor_fit(const struct governor *g);
+/* What one more worker, and so many bytes beside it, need beyond what is free. 0: there is room for
+ * them, or no limit. */
+uint64_t governor_lack(const struct governor *g, uint64_t beside);
 /* What it has of its own beyond a fresh worker. */
 uint64_t governor_reclaimable(const struct governor *g, const struct gov_worker *w);
+
+/* Growth of RSS a second lately, over GOV_RATE_MS at least. */
+uint64_t governor_rate(const struct gov_worker *w);
+/* Growth of RSS a second that goes on, over several requests; 0 when it does not, or is not known
+ * yet. One large request may have asked for all that it needs. */
+uint64_t governor_growth(const struct gov_worker *w);
 
 /* Requests completed so far. */
 void governor_count(struct gov_worker *w, uint64_t requests, uint64_t now_ms);
 /* An order: REASON_RELOAD, REASON_REQUEST, REASON_SCALE. */
 void governor_order(struct gov_worker *w, enum reason r, uint64_t now_ms);
 
-/* w was started as the successor of old (which had `reason`). */
-void governor_started(struct governor *g, struct gov_worker *w,
-    const struct gov_worker *old, enum reason reason, uint64_t now_ms);
+/* w was started as the successor of old (which had `reason`); noted in both. */
+void governor_started(struct governor *g, struct gov_worker *w, struct gov_worker *old,
+    enum reason reason, uint64_t now_ms);
 /* A worker became ready, or ended before that without being told to. */
 void governor_boot_ok(struct governor *g);
 void governor_boot_failed(struct governor *g, uint64_t now_ms);
+
+/* w goes for its size, and grows on while its successor boots, which takes milliseconds: it should
+ * be looked at often, as it may not wait. */
+bool governor_may_be_late(const struct governor *g, const struct gov_policy *p,
+    const struct gov_worker *w, uint64_t now_ms);
+/* The limit that w is so far above that it does not serve on until its successor does; NONE. */
+enum reason governor_late(const struct governor *g, const struct gov_policy *p,
+    const struct gov_worker *w, uint64_t now_ms);
+
+/* Workers that will reach a limit at about the same time get their successors one after the other:
+ * those in front have to be asked for earlier, so that the last is not late. Works that out for the
+ * samples to come. */
+void governor_line_up(const struct governor *g, const struct gov_policy *p,
+    struct gov_worker *const *w, size_t n);
 
 /* The next step; the caller carries it out (changing the workers' states) and asks
  * again until GOV_WAIT. */

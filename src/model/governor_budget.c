@@ -9,12 +9,6 @@
  */
 #include "model/governor_private.h"
 
-static uint64_t
-less(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 uint64_t
 governor_fresh_own(const struct governor *g, bool is_rss)
 {
@@ -39,19 +33,27 @@ is_worth_it(const struct governor *g, const struct gov_worker *w)
 	return governor_reclaimable(g, w) >= MAX_OF(least, GOV_WORTH_BYTES);
 }
 
+/* A fresh one has nothing that it could give back, and useless trims end all of them. */
+static bool
+may_give(const struct governor *g, const struct gov_worker *w)
+{
+	return governor_reclaimable(g, w) > w->own_bytes / 100 * GOV_TRIM_PERCENT;
+}
+
 static bool
 is_ending(const struct gov_worker *w)
 {
 	return w->state == WS_DRAINING || w->state == WS_STOPPING || w->state == WS_KILLED;
 }
 
-/* What others use, from looks at moments when what each worker has is known. A single look may be wrong by
- * what changed between its parts, so the most of some in a row counts, and the least of these. */
+/* What others use, from looks at moments when what each worker has is known. A single look may be
+ * wrong by what changed between its parts, so the most of some in a row counts, and the least of
+ * these. */
 static void
 note_others(struct gov_pool *pool, uint64_t others, bool calm)
 {
 	/* without the page cache that would be dropped for a worker */
-	uint64_t fixed = less(others, pool->b.cache);
+	uint64_t fixed = base_less(others, pool->b.cache);
 
 	if (!calm) {
 		pool->calm_n = 0;
@@ -101,35 +103,10 @@ add_up(struct governor *g, struct gov_worker *const *w, size_t n)
 		else if (w[i]->state == WS_READY && (w[i]->due != 0 || w[i]->has_successor))
 			back += governor_reclaimable(g, w[i]);
 	}
-	pool->expected = less(pool->b.used, back);
+	pool->expected = base_less(pool->b.used, back);
 	pool->ahead = MIN_OF(pool->growth * (pool->b.boot_ms + GOV_LEAVE_MS) / MSEC_PER_SEC,
 	    pool->b.high / 100 * GOV_POOL_AHEAD_PERCENT);
 	return calm;
-}
-
-/* Its predecessor went for the pool's sake: was that of any use? Not when it stays as large; one
- * that grows on leaks, and replacing it again will help again. True when that makes it futile. */
-static bool
-judge_gain(struct governor *g, const struct gov_policy *p, struct gov_worker *w, uint64_t now_ms)
-{
-	struct gov_pool *pool = &g->pool;
-	uint64_t settle = MAX_OF(p->min_lifetime_ms, GOV_SETTLE_MIN_MS);
-	uint64_t was = w->pool_gain_from;
-
-	if (was == 0 || w->pool_settled || w->state != WS_READY || now_ms - w->ready_ms < settle)
-		return false;
-	w->pool_settled = true;
-	if (w->own_bytes <= was - was / 100 * GOV_POOR_PERCENT) {
-		pool->poor = 0;
-		return false;
-	}
-	if (!governor_is_flat(w->rate[GM_RSS], w->own_bytes))
-		return false;
-	pool->settled_value = w->own_bytes;
-	if (++pool->poor < GOV_POOR_N || pool->futile)
-		return false;
-	pool->futile = true;
-	return true;
 }
 
 static void
@@ -169,28 +146,28 @@ governor_look(struct governor *g, const struct gov_policy *p, const struct gov_b
     struct gov_worker *const *w, size_t n, uint64_t now_ms)
 {
 	struct gov_pool *pool = &g->pool;
-	bool futile = false, calm;
+	bool futile = false, over, calm;
 
 	if (b->limit != pool->b.limit || b->high != pool->b.high) {
-		pool->poor = 0;
+		pool->poor.n = 0;
 		pool->futile = false;
 		forget_others(pool);
 	}
 	pool->b = *b;
 	calm = add_up(g, w, n);
 	if (b->limit != 0)
-		note_others(pool, less(b->used, pool->ours), calm);
+		note_others(pool, base_less(b->used, pool->ours), calm);
 	for (size_t i = 0; i < n; i++)
-		futile = judge_gain(g, p, w[i], now_ms) || futile;
-	pool->over = b->limit != 0 && is_over(pool, b->used);
-	pool->by_others = pool->over && pool->others_known &&
+		futile = governor_judge_pool_gain(g, p, w[i], now_ms) || futile;
+	over = b->limit != 0 && is_over(pool, b->used);
+	pool->by_others = over && pool->others_known &&
 	    !is_over(pool, pool->ours + pool->others);
-	if (b->limit == 0 || !is_over(pool, b->used + b->used / GOV_POOR_PERCENT)) {
+	if (b->limit == 0 || !is_over(pool, b->used + b->used / 100 * GOV_POOR_PERCENT)) {
 		/* It fits again, and well, whoever has made room. */
 		pool->futile = false;
-		pool->poor = 0;
+		pool->poor.n = 0;
 	}
-	if (!pool->over || pool->by_others || pool->futile) {
+	if (!over || pool->by_others || pool->futile) {
 		release(w, n);
 		return futile;
 	}
@@ -200,7 +177,7 @@ governor_look(struct governor *g, const struct gov_policy *p, const struct gov_b
 		if (victim == NULL)
 			break;
 		governor_set_due(victim, REASON_MEMORY_LIMIT, now_ms);
-		pool->expected = less(pool->expected, governor_reclaimable(g, victim));
+		pool->expected = base_less(pool->expected, governor_reclaimable(g, victim));
 	}
 	return futile;
 }
@@ -213,7 +190,22 @@ governor_fit(const struct governor *g)
 
 	if (pool->b.limit == 0 || fresh == 0 || !pool->others_known)
 		return UINT64_MAX;
-	return MAX_OF(less(pool->b.high, pool->others_fixed) / fresh, (uint64_t)1);
+	return MAX_OF(base_less(pool->b.high, pool->others_fixed) / fresh, (uint64_t)1);
+}
+
+/* Of memory, with some to spare. */
+static uint64_t
+need_of_one(const struct governor *g)
+{
+	return governor_fresh_own(g, false) / 100 * GOV_ROOM_PERCENT;
+}
+
+uint64_t
+governor_lack(const struct governor *g, uint64_t beside)
+{
+	const struct gov_budget *b = &g->pool.b;
+
+	return b->limit == 0 ? 0 : base_less(b->used + need_of_one(g) + beside, b->limit + b->cache);
 }
 
 enum gov_room
@@ -221,7 +213,7 @@ governor_room(const struct governor *g, struct gov_worker *const *w, size_t n, u
     struct gov_worker **ret_peer)
 {
 	const struct gov_pool *pool = &g->pool;
-	uint64_t each = governor_fresh_own(g, false) / 100 * GOV_ROOM_PERCENT, need = each;
+	uint64_t each = need_of_one(g), need = each;
 	struct gov_worker *peer = NULL;
 	bool breaks = g->made_room > 0, trims = false;
 
@@ -230,15 +222,15 @@ governor_room(const struct governor *g, struct gov_worker *const *w, size_t n, u
 	need += g->made_room * each + pool->growth * pool->b.boot_ms / MSEC_PER_SEC;
 	for (size_t i = 0; i < n; i++)
 		if (w[i]->state == WS_STARTING || (w[i]->state == WS_READY && w[i]->seen_bytes == 0))
-			need += less(each, w[i]->seen_bytes);
-	if (pool->b.limit == 0 || less(pool->b.limit + pool->b.cache, pool->b.used) >= need)
+			need += base_less(each, w[i]->seen_bytes);
+	if (pool->b.limit == 0 || base_less(pool->b.limit + pool->b.cache, pool->b.used) >= need)
 		return ROOM_ENOUGH;
 	for (size_t i = 0; i < n; i++) {
 		breaks = breaks || w[i]->breaks;
 		trims = trims || (w[i]->trim_asked_ms != 0 &&
 		    now_ms < w[i]->trim_asked_ms + GOV_TRIM_MS);
 		if (w[i]->state != WS_READY || w[i]->busy || !w[i]->can_trim ||
-		    now_ms < w[i]->trim_next_ms || g->trims_off_ms != 0)
+		    now_ms < w[i]->trim_next_ms || g->trims_off_ms != 0 || !may_give(g, w[i]))
 			continue;
 		if (peer == NULL || governor_reclaimable(g, w[i]) > governor_reclaimable(g, peer))
 			peer = w[i];
@@ -257,6 +249,6 @@ governor_is_choked(const struct governor *g, uint64_t draining_bytes)
 	const struct gov_budget *b = &g->pool.b;
 
 	return b->limit > b->high && !g->pool.by_others &&
-	    less(b->used, b->cache) >= b->limit - (b->limit - b->high) / 5 &&
+	    base_less(b->used, b->cache) >= b->limit - (b->limit - b->high) / 5 &&
 	    draining_bytes >= GOV_WORTH_BYTES;
 }

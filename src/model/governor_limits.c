@@ -1,6 +1,6 @@
 /*
- * governor_limits.c - what the samples of one worker mean: limits reached, limits that cannot
- * help, memory that it may give back.
+ * governor_limits.c - what the samples of one worker mean: limits reached, memory that it may give
+ * back.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -25,21 +25,27 @@ gov_metric_evil(enum gov_metric m)
 }
 
 uint64_t
+governor_resolve(const struct governor *g, struct limit l, enum gov_metric m)
+{
+	return limit_bytes(l, l.kind == LIMIT_FRESH ? governor_fresh(g, m) : 0, g->pool.b.cgroup);
+}
+
+uint64_t
 governor_limit(const struct governor *g, const struct gov_policy *p, enum gov_metric m)
 {
-	return limit_bytes(p->limit[m], governor_fresh(g, m), g->pool.b.cgroup);
+	return governor_resolve(g, p->limit[m], m);
 }
 
 uint64_t
 governor_evil(const struct governor *g, const struct gov_policy *p, enum gov_metric m)
 {
-	return limit_bytes(p->evil[m], governor_fresh(g, m), g->pool.b.cgroup);
+	return governor_resolve(g, p->evil[m], m);
 }
 
 uint64_t
 governor_trim(const struct governor *g, const struct gov_policy *p)
 {
-	return limit_bytes(p->trim, governor_fresh(g, GM_RSS), g->pool.b.cgroup);
+	return governor_resolve(g, p->trim, GM_RSS);
 }
 
 uint64_t
@@ -61,143 +67,74 @@ governor_fresh(const struct governor *g, enum gov_metric m)
 	return n == 0 ? 0 : sorted[n / 2];
 }
 
-uint64_t
-governor_suggest(const struct governor *g, enum gov_metric m)
-{
-	const uint64_t step = m == GM_FDS ? 64 : UINT64_C(16) << 20;
-	uint64_t base = MAX_OF(governor_fresh(g, m), g->meter[m].settled_value);
-
-	return (base + base / 2 + step - 1) / step * step;
-}
-
-/* A limit is futile when a fresh worker is over it already, or when the last recycles
- * gained next to nothing. The current one, whichever the worker was started with that shows it.
- * True when this made it so. */
-static bool
-judge_futile(struct governor *g, enum gov_metric m)
-{
-	struct gov_meter *meter = &g->meter[m];
-	uint64_t fresh = governor_fresh(g, m);
-	uint64_t soft = limit_bytes(g->limit[m], fresh, g->pool.b.cgroup);
-	uint64_t evil = limit_bytes(g->evil[m], fresh, g->pool.b.cgroup);
-	bool was = meter->futile, evil_was = meter->evil_futile;
-
-	meter->futile = soft != 0 && (meter->poor >= GOV_POOR_N ||
-	    (meter->n_fresh > 0 && fresh >= soft));
-	meter->evil_futile = evil != 0 && meter->n_fresh > 0 && fresh >= evil;
-	return (meter->futile && !was) || (meter->evil_futile && !evil_was);
-}
-
-enum gain {
-	GAIN_OPEN,		/* not known yet */
-	GAIN_NONE,		/* nothing can be said */
-	GAIN_LITTLE,
-	GAIN_REAL,
-};
-
-/* A young worker that is over the limit again leaks when it grows on; when it stays at that size it
- * has warmed up to it. Telling takes some growth, or a second. */
-static enum gain
-gain_of_young(const struct gov_worker *w, unsigned m, uint64_t limit, uint64_t now_ms)
-{
-	uint64_t grown = w->value[m] - MIN_OF(w->value[m], w->over_value[m]);
-
-	if (w->gain_from[m] == 0 || w->over[m] == 0)
-		return GAIN_OPEN;
-	if (grown >= limit / 100 * GOV_FLAT_PERCENT)
-		return GAIN_REAL;
-	return now_ms - w->over_ms[m] < GOV_SETTLE_MIN_MS ? GAIN_OPEN : GAIN_LITTLE;
-}
-
-static enum gain
-gain_of(const struct gov_worker *w, unsigned m, uint64_t limit, bool young, uint64_t now_ms)
-{
-	uint64_t was = w->gain_from[m];
-
-	if (was != 0 && w->value[m] <= was - was / 100 * GOV_POOR_PERCENT &&
-	    (!young || w->over[m] > 0))
-		return GAIN_REAL;
-	if (young)
-		return gain_of_young(w, m, limit, now_ms);
-	if (was != 0)
-		return GAIN_LITTLE;
-	return limit == 0 || w->value[m] < limit - limit / 100 * GOV_POOR_PERCENT
-	    ? GAIN_REAL : GAIN_NONE;
-}
-
-/* Has the replacement of a large worker brought anything? Asked once in a worker's life for
- * each metric, when it has served for a while or is over the limit again, and by a value of
- * that moment: one from its start would always look like a gain. */
 static void
-judge_gain(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
-    const uint64_t value[GM_N], uint64_t now_ms)
+note_rate(struct gov_worker *w, uint64_t value, uint64_t now_ms)
 {
-	bool young = now_ms - w->ready_ms < MAX_OF(p->min_lifetime_ms, GOV_SETTLE_MIN_MS);
+	uint64_t since = now_ms - w->rate_from_ms;
 
-	if (w->ready_ms == 0)
+	if (w->rate_from_ms != 0 && since < GOV_RATE_MS)
 		return;
-	for (unsigned m = 0; m < GM_N; m++) {
-		struct gov_meter *meter = &g->meter[m];
-		enum gain gain;
-
-		if (w->settled[m] || value[m] == GOV_UNKNOWN)
-			continue;
-		gain = gain_of(w, m, governor_limit(g, p, m), young, now_ms);
-		w->settled[m] = gain != GAIN_OPEN;
-		if (gain == GAIN_LITTLE) {
-			meter->poor++;
-			meter->settled_value = w->value[m];
-		} else if (gain == GAIN_REAL) {
-			meter->poor = 0;
+	if (w->rate_from_ms != 0) {
+		w->rates[w->n_rates++ % GOV_GROWTH_N] =
+		    base_less(value, w->rate_from) * MSEC_PER_SEC / since;
+		if (value <= w->rate_from) {
+			w->still_requests = w->requests;
+			w->still_ms = now_ms;
+			w->has_stood = w->has_stood ||
+			    now_ms - MAX_OF(w->grew_ms, w->ready_ms) >= GOV_STOOD_MS;
+		} else {
+			w->grew_ms = now_ms;
 		}
 	}
+	w->rate_from = value;
+	w->rate_from_ms = now_ms;
 }
 
-/* What a worker that grows on will have grown by when a successor could serve: one that will be
- * above its limit by then need not be waited for. */
-static uint64_t
-ahead(const struct governor *g, const struct gov_worker *w, unsigned m, uint64_t limit)
-{
-	if ((BIT(gov_metric_reason(m)) & PASSING_REASONS) == 0)
-		return 0;
-	return MIN_OF(governor_growth(w) * g->pool.b.boot_ms / MSEC_PER_SEC,
-	    limit / 100 * GOV_AHEAD_PERCENT);
-}
-
+/* The first value at READY is a fresh worker's; so is one that was measured a moment before, within
+ * the same millisecond. */
 static void
-note_rate(struct gov_worker *w, uint64_t rate)
+note_fresh(struct governor *g, struct gov_worker *w, unsigned m)
 {
-	w->rates[w->n_rates++ % GOV_GROWTH_N] = rate;
-	if (rate == 0)
-		w->still_requests = w->requests;
+	struct gov_meter *meter = &g->meter[m];
+
+	if (w->fresh_noted[m] || w->state != WS_READY || w->ready_ms == 0 ||
+	    w->value_ms[m] < w->ready_ms)
+		return;
+	w->fresh_noted[m] = true;
+	if (w->value_ms[m] - w->ready_ms <= GOV_FRESH_MS)
+		meter->fresh[meter->n_fresh++ % GOV_FRESH_N] = w->value[m];
 }
 
 static void
 take_value(struct governor *g, const struct gov_policy *p, struct gov_worker *w, unsigned m,
     uint64_t value, uint64_t now_ms)
 {
-	struct gov_meter *meter = &g->meter[m];
-	bool first = w->value_ms[m] == 0;
-	uint64_t since = now_ms - w->value_ms[m], limit;
+	uint64_t limit;
 
-	if (!first && since > 0)
-		w->rate[m] = value > w->value[m]
-		    ? (value - w->value[m]) * MSEC_PER_SEC / since : 0;
-	if (m == GM_RSS && w->state == WS_READY && !first && since > 0)
-		note_rate(w, w->rate[m]);
-	if (w->state == WS_READY && w->ready_ms != 0 && w->value_ms[m] < w->ready_ms &&
-	    now_ms - w->ready_ms <= GOV_FRESH_MS)
-		meter->fresh[meter->n_fresh++ % GOV_FRESH_N] = value;
+	if (m == GM_RSS && w->state == WS_READY)
+		note_rate(w, value, now_ms);
 	w->value[m] = value;
 	w->value_ms[m] = now_ms;
+	note_fresh(g, w, m);
 	limit = governor_limit(g, p, m);
-	if (limit == 0 || value + ahead(g, w, m, limit) < limit) {
+	if (limit == 0 || value + governor_ahead(g, w, m, limit) < limit) {
 		w->over[m] = 0;
-	} else if (w->over[m]++ == 0) {
-		w->over_value[m] = value;
-		w->over_ms[m] = now_ms;
-		w->over_requests[m] = w->requests;
+	} else if (w->over[m] == 0) {
+		w->over[m] = 1;
+		w->counted_ms[m] = now_ms;
+		w->over_since[m] = governor_mark(w, value, now_ms);
+	} else if (w->over[m] == 1 ||
+	    now_ms - w->counted_ms[m] >= p->sample_ms / 100 * GOV_SAMPLE_PERCENT) {
+		w->over[m]++;
+		w->counted_ms[m] = now_ms;
 	}
+}
+
+/* As far as is known. */
+static bool
+is_one_request(const struct gov_worker *w, unsigned m)
+{
+	return governor_growth(w) == 0 && w->requests == w->over_since[m].requests;
 }
 
 /* One heavy request may be all there is to it: it may end before it is judged, where no hard limit
@@ -210,17 +147,18 @@ idle_deadline(const struct governor *g, const struct gov_policy *p, const struct
 	uint64_t limit = governor_limit(g, p, m), evil = governor_evil(g, p, m);
 	uint64_t most = limit + limit / 100 * GOV_OVERSHOOT, left;
 
-	if (governor_growth(w) == 0 && w->requests == w->over_requests[m])
+	if (is_one_request(w, m))
 		most = evil != 0 ? evil : UINT64_MAX;
 	else if (evil != 0)
 		most = MIN_OF(most, evil);
 	if (w->value[m] >= most)
 		return now_ms;
 	left = most - w->value[m];
-	if (w->rate[m] == 0)
+	if (governor_rate(w) == 0)
 		return now_ms + GOV_IDLE_MS;
-	left = left > UINT64_MAX / MSEC_PER_SEC ? UINT64_MAX : left * MSEC_PER_SEC / w->rate[m];
-	left -= MIN_OF(left, g->pool.b.boot_ms);
+	left = left > UINT64_MAX / MSEC_PER_SEC ? UINT64_MAX
+	    : left * MSEC_PER_SEC / governor_rate(w);
+	left = base_less(left, governor_lead(g, w));
 	return now_ms + MIN_OF(GOV_IDLE_MS, left / 2);
 }
 
@@ -232,7 +170,8 @@ judge_over(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
 	uint64_t until;
 
 	if (w->over[m] == 0 || g->meter[m].futile) {
-		w->due &= ~BIT(r);
+		if (!w->has_successor)
+			w->due &= ~BIT(r);
 		return;
 	}
 	if (w->over[m] < p->samples || (w->gain_from[m] != 0 && !w->settled[m]))
@@ -242,6 +181,23 @@ judge_over(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
 		return;
 	until = idle_deadline(g, p, w, m, now_ms);
 	w->idle_until_ms = w->idle_until_ms == 0 ? until : MIN_OF(w->idle_until_ms, until);
+}
+
+/* Its counts may be 200 ms old, and whether it is one request is for them to tell: when it is above
+ * a limit, and in time for a successor when it will soon be. */
+static bool
+wants_count(const struct governor *g, const struct gov_policy *p, const struct gov_worker *w,
+    unsigned m, uint64_t now_ms)
+{
+	uint64_t limit = governor_limit(g, p, m);
+
+	if ((BIT(gov_metric_reason(m)) & PASSING_REASONS) == 0 ||
+	    (w->count_ms != 0 && now_ms - w->count_ms < GOV_COUNT_MS))
+		return false;
+	if (w->over[m] > 0)
+		return is_one_request(w, m) && now_ms - w->over_since[m].ms < GOV_IDLE_MS;
+	return limit != 0 && w->value_ms[m] != 0 && w->value[m] +
+	    governor_unexplained(w) * GOV_ASK_MS / MSEC_PER_SEC >= limit;
 }
 
 static bool
@@ -266,13 +222,12 @@ bool
 governor_trimmed(struct governor *g, struct gov_worker *w, uint64_t before, uint64_t after,
     uint64_t now_ms)
 {
-	uint64_t gain = before > after ? before - after : 0;
+	uint64_t least = before / 100 * GOV_TRIM_PERCENT;
 
 	w->trim_asked_ms = 0;
 	w->trim_next_ms = now_ms + GOV_TRIM_EACH_MS;
 	w->trim_floor = after + after / 10;
-	g->trim_gain = before != 0 ? gain * 10000 / before : 0;
-	if (g->trim_gain >= GOV_TRIM_PERCENT * 100) {
+	if (before != 0 && base_less(before, after) >= least) {
 		g->trims_poor = 0;
 		return false;
 	}
@@ -291,12 +246,16 @@ governor_sample(struct governor *g, const struct gov_policy *p, struct gov_worke
 	for (unsigned m = 0; m < GM_N; m++)
 		if (value[m] != GOV_UNKNOWN)
 			take_value(g, p, w, m, value[m], now_ms);
+		else
+			note_fresh(g, w, m);
 	if (w->state == WS_READY) {
-		judge_gain(g, p, w, value, now_ms);
+		verdict.futile = governor_judge_gain(g, p, w, value, now_ms);
 		for (unsigned m = 0; m < GM_N; m++) {
-			verdict.futile = judge_futile(g, m) || verdict.futile;
 			judge_over(g, p, w, m, now_ms);
+			verdict.count = verdict.count || wants_count(g, p, w, m, now_ms);
 		}
+		if (verdict.count)
+			w->count_ms = now_ms;
 		if ((w->due & PASSING_REASONS) == 0)
 			w->idle_until_ms = 0;
 	}

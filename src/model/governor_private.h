@@ -28,12 +28,37 @@ governor_set_due(struct gov_worker *w, enum reason r, uint64_t now_ms)
 	w->due |= BIT(r);
 }
 
-/* Grows by less than GOV_FLAT_PERCENT of `size` a second. */
-static inline bool
-governor_is_flat(uint64_t grown_per_s, uint64_t size)
+/* So long before w reaches a limit its successor has to be asked for. */
+static inline uint64_t
+governor_lead(const struct governor *g, const struct gov_worker *w)
 {
-	return grown_per_s < size / 100 * GOV_FLAT_PERCENT;
+	return MAX_OF(w->lead_ms, g->pool.b.boot_ms);
 }
+
+/* What w, when it grows on, will have grown by when a successor that is asked for now could serve:
+ * one that will be above its limit by then need not be waited for. Bytes, 0 for metrics that are
+ * none. */
+uint64_t governor_ahead(const struct governor *g, const struct gov_worker *w, enum gov_metric m,
+    uint64_t limit);
+
+/* As governor_growth(), of one of which no requests are known for it. */
+uint64_t governor_unexplained(const struct gov_worker *w);
+
+/* What l is now; 0: off, or not known yet. */
+uint64_t governor_resolve(const struct governor *g, struct limit l, enum gov_metric m);
+
+static inline struct gov_mark
+governor_mark(const struct gov_worker *w, uint64_t value, uint64_t now_ms)
+{
+	return (struct gov_mark){ .value = value, .ms = now_ms, .requests = w->requests };
+}
+
+/* Have replacements brought anything? From a sample of a ready worker, with what was measured of it
+ * now, or from a look at all. True when this has made a limit futile. */
+bool governor_judge_gain(struct governor *g, const struct gov_policy *p, struct gov_worker *w,
+    const uint64_t value[GM_N], uint64_t now_ms);
+bool governor_judge_pool_gain(struct governor *g, const struct gov_policy *p,
+    struct gov_worker *w, uint64_t now_ms);
 
 /* The baseline of own_bytes. */
 uint64_t governor_fresh_own(const struct governor *g, bool is_rss);

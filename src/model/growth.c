@@ -1,10 +1,5 @@
 /*
- * growth.c - which verdicts there are about one worker; growth with requests and without.
- *
- * Growth is looked for on two axes: the time in which the worker had nothing to do, all such
- * stretches put together, and the requests. What grew by itself is taken away before requests
- * are blamed. Where a worker is never idle, the axis on which the growth is the straighter line
- * wins, and the requests when that is no matter.
+ * growth.c - which verdicts there are about one worker, from its samples.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,18 +7,14 @@
 
 #include <string.h>
 
-#define CLOCK_WINS     0.2	/* times the distance from the line over the requests */
-#define CLOCK_MATTERS  0.03	/* below that, neither is better */
-#define EVEN           0.03	/* distance of requests over time from a line */
-#define TREND          0.6	/* of concurrency over the requests */
-#define STRONG_WINDOWS 12
-#define STRONG_TAU     0.9
+#define TOLD_S         0.25	/* agents tell of requests five times a second */
 
 static const char *const names[GROWTH_N] = {
 	[GROWTH_WITH_REQUESTS] = "grows-with-requests",
 	[GROWTH_WHILE_IDLE] = "grows-while-idle",
 	[GROWTH_WITH_TIME] = "grows-with-time",
 	[GROWTH_CONCURRENCY] = "follows-concurrency",
+	[GROWTH_CONNECTIONS] = "follows-connections",
 	[GROWTH_STEP] = "step",
 	[GROWTH_WARM_UP] = "warm-up-then-flat",
 	[GROWTH_STABLE] = "large-but-stable",
@@ -87,58 +78,6 @@ growth_take(const struct growth_view *v, const double *x, const double *y)
 		v->points[i] = (struct fit_point){ .x = x[i], .y = y[i] };
 }
 
-/* Enough bytes, and long enough for so many of them. */
-static bool
-is_enough(const struct fit *f, double usual, double fast)
-{
-	if (f->grown < GROWTH_MIN || f->grown < GROWTH_MIN_PART * f->start)
-		return false;
-	if (f->grown < GROWTH_FAST && f->grown < GROWTH_AFTER_START * f->before)
-		return false;
-	if (f->span >= usual)
-		return true;
-	return f->span >= fast && f->grown >= GROWTH_FAST &&
-	    f->grown >= GROWTH_FAST_PART * f->start;
-}
-
-static bool
-is_strong(const struct fit *f)
-{
-	return f->windows >= STRONG_WINDOWS && f->tau >= STRONG_TAU &&
-	    f->grown >= 2.0 * GROWTH_MIN && f->grown >= 2.0 * GROWTH_MIN_PART * f->start;
-}
-
-static bool
-is_idle(const struct growth_view *v, size_t i)
-{
-	return v->requests[i] <= v->requests[i - 1] && (v->in_flight == NULL ||
-	    (v->in_flight[i] <= 0.0 && v->in_flight[i - 1] <= 0.0));
-}
-
-/* All stretches without work, one after another. Memory may still fall in the first interval
- * after some work. */
-static size_t
-take_idle(const struct growth_view *v)
-{
-	double x = 0.0, y = v->rss[0];
-	bool was_idle = false;
-	size_t n = 0;
-
-	for (size_t i = 1; i < v->n; i++) {
-		bool now_idle = is_idle(v, i);
-
-		if (now_idle && was_idle) {
-			if (n == 0)
-				v->points[n++] = (struct fit_point){ .x = x, .y = y };
-			x += v->t[i] - v->t[i - 1];
-			y += v->rss[i] - v->rss[i - 1];
-			v->points[n++] = (struct fit_point){ .x = x, .y = y };
-		}
-		was_idle = now_idle;
-	}
-	return n;
-}
-
 double
 growth_bytes_left(const struct growth_series *s)
 {
@@ -158,170 +97,18 @@ growth_bytes_left(const struct growth_series *s)
 	return left;
 }
 
-/* A verdict about growth with time; f is over seconds. */
-static void
-add_by_time(const struct growth_view *v, enum growth_kind kind, const struct fit *f)
-{
-	struct growth_verdict *r = growth_add(v, kind);
-	double left = growth_bytes_left(v->s);
-
-	r->is_strong = is_strong(f);
-	r->samples = f->samples;
-	r->seconds = f->span;
-	r->grown = f->grown;
-	r->per_minute = f->slope * 60.0;
-	if (left >= 0.0)
-		r->minutes_to_limit = left / r->per_minute;
-}
-
-static void
-add_by_requests(const struct growth_view *v, const struct fit *f)
-{
-	struct growth_verdict *r = growth_add(v, GROWTH_WITH_REQUESTS);
-	double left = growth_bytes_left(v->s);
-
-	r->is_strong = is_strong(f);
-	r->samples = f->samples;
-	r->requests = f->span;
-	r->grown = f->grown;
-	r->per_request = f->slope;
-	r->per_request_low = MAX_OF(f->slope_low, 0.0);
-	r->per_request_high = f->slope_high;
-	if (left >= 0.0)
-		r->requests_to_limit = left / f->slope;
-}
-
-int
-growth_check_confounded(const struct growth_view *v, bool *ret)
-{
-	struct fit_windows w;
-	double low, high;
-	int r;
-
-	*ret = false;
-	if (v->in_flight == NULL || v->requests == NULL)
-		return 0;
-	growth_take(v, v->requests, v->in_flight);
-	r = fit_windows(v->points, v->n, 0.0, &w);
-	if (r < 0 || w.n < 2)
-		return r;
-	low = high = w.mean[0];
-	for (size_t i = 1; i < w.n; i++) {
-		low = MIN_OF(low, w.mean[i]);
-		high = MAX_OF(high, w.mean[i]);
-	}
-	*ret = high - low >= 2.0 && high >= 2.0 * low && fit_tau(w.x, w.mean, w.n) >= TREND;
-	return 0;
-}
-
-/* Growth in the idle time. Its rate in *ret_rate, bytes for each second. */
-static int
-look_idle(const struct growth_view *v, double *ret_rate)
-{
-	struct fit f;
-	size_t n;
-	int r;
-
-	*ret_rate = 0.0;
-	if (v->requests == NULL)
-		return 0;
-	n = take_idle(v);
-	r = fit_steady(v->points, n, &f);
-	if (r <= 0)
-		return r;
-	v->out->judged = true;
-	if (is_enough(&f, GROWTH_IDLE_S, GROWTH_IDLE_S_FAST)) {
-		add_by_time(v, GROWTH_WHILE_IDLE, &f);
-		*ret_rate = f.slope;
-	}
-	return 0;
-}
-
-/* Requests came so evenly that nobody can tell them from time. */
-static int
-check_even(const struct growth_view *v, bool *ret)
-{
-	struct fit_windows w;
-	struct fit f;
-	int r;
-
-	growth_take(v, v->t, v->requests);
-	r = fit_windows(v->points, v->n, 0.0, &w);
-	*ret = r < 0 || !fit_line(&w, &f) || f.residual < EVEN;
-	return r;
-}
-
-static int
-look_requests(const struct growth_view *v, double idle_rate)
-{
-	struct fit by_time = { .residual = 1.0 }, by_requests = { .residual = 1.0 };
-	bool has_time, has_requests, is_confounded, is_even;
-	int r;
-
-	r = growth_check_confounded(v, &is_confounded);
-	if (r < 0 || is_confounded)
-		return r;
-	growth_take(v, v->requests, v->rss);
-	for (size_t i = 0; i < v->n; i++)
-		v->points[i].y -= idle_rate * v->t[i];
-	r = fit_steady(v->points, v->n, &by_requests);
-	if (r < 0)
-		return r;
-	has_requests = r > 0 && is_enough(&by_requests, GROWTH_REQUESTS, GROWTH_REQUESTS_FAST);
-	if (idle_rate > 0.0) {
-		if (has_requests)
-			add_by_requests(v, &by_requests);
-		return 0;
-	}
-	growth_take(v, v->t, v->rss);
-	r = fit_steady(v->points, v->n, &by_time);
-	if (r < 0)
-		return r;
-	has_time = r > 0;
-	r = check_even(v, &is_even);
-	if (r < 0)
-		return r;
-	has_time = has_time && !is_even &&
-	    is_enough(&by_time, GROWTH_IDLE_S, GROWTH_IDLE_S_FAST) &&
-	    by_requests.residual >= CLOCK_MATTERS &&
-	    by_time.residual < CLOCK_WINS * by_requests.residual;
-	if (has_time)
-		add_by_time(v, GROWTH_WHILE_IDLE, &by_time);
-	else if (has_requests)
-		add_by_requests(v, &by_requests);
-	return 0;
-}
-
-static int
-look_growth(const struct growth_view *v)
-{
-	double idle_rate;
-	struct fit f;
-	int r;
-
-	if (v->requests != NULL) {
-		r = look_idle(v, &idle_rate);
-		return r < 0 ? r : look_requests(v, idle_rate);
-	}
-	growth_take(v, v->t, v->rss);
-	r = fit_steady(v->points, v->n, &f);
-	if (r > 0 && is_enough(&f, GROWTH_IDLE_S, GROWTH_IDLE_S_FAST))
-		add_by_time(v, GROWTH_WITH_TIME, &f);
-	return r < 0 ? r : 0;
-}
-
 static int
 look_all(const struct growth_view *v)
 {
-	int r;
+	int r, follows;
 
 	if ((r = growth_look_unsharing(v)) < 0 || (r = growth_look_fds(v)) < 0 ||
-	    (r = growth_look_concurrency(v)) < 0 || (r = look_growth(v)) < 0)
+	    (r = follows = growth_look_load(v)) < 0 || (r = growth_look_steady(v)) < 0)
 		return r;
 	for (size_t i = 0; i < v->out->n; i++)
 		if (growth_is_leak(v->out->v[i].kind) && v->out->v[i].kind != GROWTH_FDS)
 			return 0;
-	if (growth_find(v->out, GROWTH_CONCURRENCY) != NULL)
+	if (follows > 0)
 		return 0;
 	if ((r = growth_look_kept(v)) < 0 || growth_find(v->out, GROWTH_KEPT) != NULL)
 		return r;
@@ -330,12 +117,35 @@ look_all(const struct growth_view *v)
 	return growth_look_flat(v);
 }
 
+/* Requests are told of up to TOLD_S after they are done, memory is read at once: samples that are
+ * closer together see the same count while memory rises. In the last moments before a count changes
+ * it has risen evenly, as far as anybody knows; what came after the last change is not known. */
+static void
+spread_counts(struct growth_view *v)
+{
+	size_t last = 0;
+
+	for (size_t j = 1; j < v->n; j++) {
+		double from, more = v->requests[j] - v->requests[last];
+
+		if (v->requests[j] <= v->requests[j - 1])
+			continue;
+		from = MAX_OF(v->t[last], v->t[j] - TOLD_S);
+		for (size_t i = last + 1; i < j; i++)
+			if (v->t[i] > from)
+				v->requests[i] += more * (v->t[i] - from) / (v->t[j] - from);
+		last = j;
+	}
+	if (last > 0 && v->t[v->n - 1] - v->t[last] < TOLD_S)
+		v->n = last + 1;
+}
+
 /* Fills the arrays; v->n of them are used. */
 static void
 fill(struct growth_view *v)
 {
 	const struct growth_series *s = v->s;
-	bool has_requests = true, has_in_flight = true;
+	bool has_requests = true, has_in_flight = true, has_connections = false;
 	uint64_t first_requests = 0, first_ms = 0;
 
 	for (size_t i = 0; i < s->n; i++) {
@@ -351,13 +161,18 @@ fill(struct growth_view *v)
 		}
 		has_requests = has_requests && p->requests != GROWTH_UNKNOWN;
 		has_in_flight = has_in_flight && p->in_flight != GROWTH_UNKNOWN;
+		/* Servers tell of them with the first one. */
+		has_connections = has_connections || p->connections != GROWTH_UNKNOWN;
 		requests = has_requests && p->requests > first_requests
 		    ? (double)(p->requests - first_requests) : 0.0;
 		v->requests[v->n] = v->n > 0 ? MAX_OF(requests, v->requests[v->n - 1]) : 0.0;
 		v->in_flight[v->n] = has_in_flight ? (double)p->in_flight : 0.0;
+		v->connections[v->n] = p->connections != GROWTH_UNKNOWN ? (double)p->connections : 0.0;
 		v->t[v->n] = (double)(p->ms - first_ms) / 1000.0;
 		v->rss[v->n++] = (double)p->rss;
 	}
+	if (has_requests)
+		spread_counts(v);
 	if (v->n > 0)
 		v->duration = v->t[v->n - 1];
 	if (!has_requests)
@@ -366,6 +181,8 @@ fill(struct growth_view *v)
 		v->n_requests = v->requests[v->n - 1];
 	if (!has_in_flight)
 		v->in_flight = NULL;
+	if (!has_connections)
+		v->connections = NULL;
 }
 
 int
@@ -378,7 +195,7 @@ growth_judge(const struct growth_series *s, struct growth_verdicts *ret)
 	memset(ret, 0, sizeof(*ret));
 	if (s->n == 0)
 		return 0;
-	numbers = reallocarray(NULL, s->n, 4 * sizeof(*numbers));
+	numbers = reallocarray(NULL, s->n, 5 * sizeof(*numbers));
 	points = reallocarray(NULL, s->n + 1, sizeof(*points));
 	if (numbers == NULL || points == NULL)
 		return -ENOMEM;
@@ -386,6 +203,7 @@ growth_judge(const struct growth_series *s, struct growth_verdicts *ret)
 	v.rss = numbers + s->n;
 	v.requests = numbers + 2 * s->n;
 	v.in_flight = numbers + 3 * s->n;
+	v.connections = numbers + 4 * s->n;
 	v.points = points;
 	fill(&v);
 	if (v.n < FIT_WINDOWS_MIN)

@@ -15,11 +15,14 @@
  *    and GROWTH_FAST_PART of the size; a worker that leaks fast does not live long;
  *  - a small growth (below GROWTH_FAST) has to be larger than what came in the first tenth of the
  *    time: it could be the last of it;
+ *  - a growth that began in the last third of a life has to be as large as that, and is not strong:
+ *    a cache may be filled by what is asked for then;
  *  - how regular it must be is fit_is_steady() of growth_fit.h: caches that fill and level off,
  *    teeth of a garbage collector, steps and chance are no steady growth;
- *  - growth while the number of requests at a time grows as well proves nothing;
+ *  - growth while the number of requests at a time, or of connections, grows as well proves nothing;
  *  - descriptors: GROWTH_FDS_MIN more, half of those it began with, just as regular: connection
- *    pools and keep-alive connections level off.
+ *    pools level off. Those of clients do not count where the server tells of them, nor a few more
+ *    for each client that has come.
  */
 #ifndef PREFORKD_GROWTH_H
 #define PREFORKD_GROWTH_H
@@ -60,6 +63,7 @@ enum growth_kind {
 	GROWTH_WHILE_IDLE,
 	GROWTH_WITH_TIME,	/* requests are not known: a plain command */
 	GROWTH_CONCURRENCY,
+	GROWTH_CONNECTIONS,
 	GROWTH_STEP,
 	GROWTH_WARM_UP,
 	GROWTH_STABLE,		/* large but stable */
@@ -76,6 +80,7 @@ struct growth_sample {
 	uint64_t requests;	/* completed so far */
 	uint64_t in_flight;
 	uint64_t fds;
+	uint64_t connections;	/* that clients have open */
 };
 
 enum growth_maybe { GROWTH_MAYBE, GROWTH_NO, GROWTH_YES };
@@ -109,7 +114,7 @@ struct growth_verdict {
 	double per_request;		/* bytes or descriptors */
 	double per_request_low, per_request_high;
 	double per_minute;
-	double per_concurrent;		/* bytes for each request in flight */
+	double per_concurrent;		/* bytes for each request in flight, or connection */
 	double requests_to_limit;
 	double minutes_to_limit;
 	double given_back;		/* by a trim, or while idle after the load */

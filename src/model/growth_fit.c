@@ -7,7 +7,8 @@
  *  - a random walk that ends high is seldom near a line (RESIDUAL: it would have to end four of
  *    its standard deviations up);
  *  - a growth that began later than at a tenth and is half as fast as what was before (RATE) is
- *    the end of a warm-up, and one to where it was before the tooth of a saw;
+ *    the end of a warm-up, and one to where it was before the tooth of a saw. The later the
+ *    beginning, the less there is to tell by: from LATE on more is asked for;
  *  - one step makes more than a third of the rise (JUMP), a saw-tooth does not rise in each third, and
  *    has slopes of all kinds (SPREAD).
  *
@@ -25,6 +26,8 @@
 #define LAST_OF_FIRST 0.65
 #define TAIL_MIN      0.5	/* of the mean sixth */
 #define RATE_MIN      0.55	/* of that before a later beginning */
+#define LATE          0.6	/* of the time, a beginning is late */
+#define RATE_LATE     1.5	/* of what was before it */
 #define JUMP_MAX      0.35	/* of the rise */
 #define JUMP_MAX_FEW  0.45	/* with fewer than FEW windows */
 #define FEW           12
@@ -232,31 +235,40 @@ fit_is_steady(const struct fit *f)
 }
 
 /* Where the growth is looked for from later on, it must not be the end of a faster one, nor the
- * way back to where it was before. */
+ * way back to where it was before. One that began late is faster than what was before it, and goes
+ * where nothing was. */
 static bool
-has_kept_pace(const struct fit_windows *all, const struct fit *f)
+has_kept_pace(const struct fit_windows *all, const struct fit *f, bool late)
 {
 	double x = all->x[all->n - 1] - f->span, before = x - all->x[0];
 
 	for (size_t i = 0; i < all->n && all->x[i] < x; i++)
-		if (all->low[i] > f->start + f->grown / 2.0)
+		if (all->low[i] > f->start + f->grown / (late ? 4.0 : 2.0))
 			return false;
-	return before <= 0.0 || f->grown / f->span >= RATE_MIN * (f->start - all->low[0]) / before;
+	return before <= 0.0 || f->grown / f->span >=
+	    (late ? RATE_LATE : RATE_MIN) * (f->start - all->low[0]) / before;
 }
 
 int
-fit_steady(const struct fit_point *p, size_t n, struct fit *ret)
+fit_steady(const struct fit_point *p, size_t n, enum fit_begin begin, struct fit *ret)
 {
-	static const double skip[] = { 0.1, 0.3, 0.5 };
+	static const double skip[] = { 0.1, 0.3, 0.5, 0.7, 0.85 };
+	size_t n_skip = begin == FIT_ALSO_LATE ? ARRAY_LEN(skip) : 3;
 	struct fit_windows all, w;
+	struct fit f;
 	int r = fit_windows(p, n, n > 0 ? p[0].x : 0.0, &all);
 
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(skip) && n > 0; i++) {
+	for (size_t i = 0; r == 0 && i < n_skip && n > 0; i++) {
 		r = fit_windows(p, n, p[0].x + (p[n - 1].x - p[0].x) * skip[i], &w);
-		if (r < 0 || !fit_line(&w, ret) || !fit_is_steady(ret) ||
-		    (i > 0 && !has_kept_pace(&all, ret)))
+		if (r < 0 || !fit_line(&w, &f))
 			continue;
+		if (i == 0)
+			*ret = f;
+		if (!fit_is_steady(&f) || (i > 0 && !has_kept_pace(&all, &f, skip[i] > LATE)))
+			continue;
+		*ret = f;
 		ret->before = ret->start - all.low[0];
+		ret->is_late = skip[i] > LATE;
 		return 1;
 	}
 	return r;

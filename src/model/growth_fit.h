@@ -47,6 +47,7 @@ struct fit {
 	double residual;	/* median distance of the envelope from the line, of grown */
 	double tau;		/* Kendall's, -1 to 1 */
 	bool is_ordered;	/* tau is no chance: more than 3 sigma */
+	bool is_late;		/* it began in the last third, and less than that speaks for it */
 };
 
 /* Cuts the points with x >= from. 0, -ENOMEM. */
@@ -56,9 +57,16 @@ int fit_windows(const struct fit_point *p, size_t n, double from, struct fit_win
 bool fit_line(const struct fit_windows *w, struct fit *ret);
 bool fit_is_steady(const struct fit *f);
 
-/* Looks for steady growth up to the end: from a tenth of the span on, else from 30 %, else from
- * half of it, because a start may be anything. 1: found, 0: none, -ENOMEM. */
-int fit_steady(const struct fit_point *p, size_t n, struct fit *ret);
+enum fit_begin {
+	FIT_EARLY,		/* at a tenth of the span, else at 30 %, else at half of it */
+	FIT_ALSO_LATE,		/* else at 70 or 85 % */
+};
+
+/* Looks for steady growth up to the end. It need not begin at once, because a start may be
+ * anything; and where it may be late, because a leak may come with what a worker is asked for
+ * after days. 1: found; 0: none, and *ret is what goes on from a tenth on, when that can be told;
+ * -ENOMEM. */
+int fit_steady(const struct fit_point *p, size_t n, enum fit_begin begin, struct fit *ret);
 
 /* Kendall's tau of two series of n <= FIT_WINDOWS. */
 double fit_tau(const double *x, const double *y, size_t n);

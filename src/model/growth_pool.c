@@ -54,10 +54,20 @@ take_most(double *most, double value)
 	*most = MAX_OF(*most, value);
 }
 
-/* One more worker with the same verdict. Rates are weighted by what they are founded on. */
+/* Verdicts of one kind. Descriptors grow over time in one worker, over requests in another: a rate is
+ * weighted by what those have seen that have it. */
+struct sum {
+	struct growth_verdict v;
+	double seconds, requests;	/* of those with per_minute, per_request */
+};
+
+/* One more worker with the same verdict. */
 static void
-merge(struct growth_verdict *to, const struct growth_verdict *v, bool is_latest_one)
+merge(struct sum *sum, const struct growth_verdict *v, bool is_latest_one)
 {
+	struct growth_verdict *to = &sum->v;
+
+	to->agree++;
 	to->is_strong = to->is_strong || v->is_strong;
 	to->samples += v->samples;
 	to->seconds += v->seconds;
@@ -65,10 +75,14 @@ merge(struct growth_verdict *to, const struct growth_verdict *v, bool is_latest_
 	add_known(&to->grown, v->grown);
 	take_least(&to->per_request_low, v->per_request_low);
 	take_most(&to->per_request_high, v->per_request_high);
-	if (v->per_minute >= 0.0)
+	if (v->per_minute >= 0.0) {
 		add_known(&to->per_minute, v->per_minute * v->seconds);
-	if (v->per_request >= 0.0)
+		sum->seconds += v->seconds;
+	}
+	if (v->per_request >= 0.0) {
 		add_known(&to->per_request, v->per_request * v->requests);
+		sum->requests += v->requests;
+	}
 	take_most(&to->per_concurrent, v->per_concurrent);
 	take_most(&to->shareable, v->shareable);
 	take_most(&to->at_seconds, v->at_seconds);
@@ -83,14 +97,15 @@ merge(struct growth_verdict *to, const struct growth_verdict *v, bool is_latest_
 
 /* Sums to means, where a mean is meant. */
 static void
-finish(struct growth_verdict *v)
+finish(struct sum *sum)
 {
+	struct growth_verdict *v = &sum->v;
 	double n = (double)v->agree;
 
-	if (v->per_request > 0.0 && v->requests > 0.0)
-		v->per_request /= v->requests;
-	if (v->per_minute > 0.0 && v->seconds > 0.0)
-		v->per_minute /= v->seconds;
+	if (v->per_request > 0.0 && sum->requests > 0.0)
+		v->per_request /= sum->requests;
+	if (v->per_minute > 0.0 && sum->seconds > 0.0)
+		v->per_minute /= sum->seconds;
 	if (v->before >= 0.0)
 		v->before /= n;
 	if (v->after >= 0.0)
@@ -102,23 +117,21 @@ static void
 combine(const struct growth_series *s, const struct growth_verdicts *all, size_t n,
     enum growth_kind kind, double size, struct growth_verdicts *ret)
 {
-	struct growth_verdict sum = growth_nothing(kind);
+	struct sum sum = { .v = growth_nothing(kind) };
 
-	sum.size = size;
+	sum.v.size = size;
 	for (size_t i = 0; i < n; i++) {
 		const struct growth_verdict *v = growth_find(&all[i], kind);
 
-		sum.judged += all[i].judged || all[i].n > 0;
-		if (v == NULL)
-			continue;
-		sum.agree++;
-		merge(&sum, v, is_latest(s, n, i));
+		sum.v.judged += all[i].judged || all[i].n > 0;
+		if (v != NULL)
+			merge(&sum, v, is_latest(s, n, i));
 	}
-	if (sum.agree == 0 || (2 * sum.agree < sum.judged &&
-	    (sum.agree < 2 || 4 * sum.agree < sum.judged)))
+	if (sum.v.agree == 0 || (2 * sum.v.agree < sum.v.judged &&
+	    (sum.v.agree < 2 || 4 * sum.v.agree < sum.v.judged)))
 		return;
 	finish(&sum);
-	ret->v[ret->n++] = sum;
+	ret->v[ret->n++] = sum.v;
 }
 
 /* One life. */
@@ -189,11 +202,23 @@ take_life(const struct growth_series *s, struct life *ret)
 	return true;
 }
 
-/* No verdict, or this one alone. */
+/* It was too short to be judged, or is this one alone. Who was judged, and does not grow, does
+ * not. */
 static bool
 is_stackable(const struct growth_verdicts *v)
 {
-	return v->n == 0 || (v->n == 1 && v->v[0].kind == GROWTH_WITH_REQUESTS);
+	return (v->n == 0 && !v->judged) || (v->n == 1 && v->v[0].kind == GROWTH_WITH_REQUESTS);
+}
+
+/* Workers that have just started grow; that it goes on is shown by those that have ended for it. */
+static size_t
+count_ended(const struct growth_series *s, const struct growth_verdicts *all, size_t n)
+{
+	size_t ended = 0;
+
+	for (size_t i = 0; i < n; i++)
+		ended += is_stackable(&all[i]) && s[i].is_ended;
+	return ended;
 }
 
 /* Lives that say something, and how many requests half of them have had at least. */
@@ -234,6 +259,8 @@ judge_stack(const struct life *lives, size_t n, double *scratch, struct growth_v
 		if (grows_much(&lives[i]))
 			scratch[n_grow++] = lives[i].rate;
 	usual = fit_median(scratch, n_grow);
+	if (!(usual > 0.0))
+		return false;
 	for (size_t i = 0; i < n; i++) {
 		double rate = lives[i].rate;
 
@@ -275,14 +302,8 @@ stack(const struct growth_series *s, const struct growth_verdicts *all, size_t n
 		return -ENOMEM;
 	sum.size = size;
 	n_lives = take_lives(s, all, n, lives, scratch);
-	if (n_lives < STACK_MIN || !judge_stack(lives, n_lives, scratch, &sum))
+	if (count_ended(s, all, n) < STACK_MIN || n_lives < STACK_MIN || !judge_stack(lives, n_lives, scratch, &sum))
 		return 0;
-	for (size_t i = 0; i < n; i++) {
-		double left = growth_bytes_left(&s[i]);
-
-		if (left >= 0.0 && !s[i].is_ended && is_latest(s, n, i))
-			take_least(&sum.requests_to_limit, left / sum.per_request);
-	}
 	/* More of them than could be judged one by one. */
 	if (ret->n == 0)
 		ret->n = 1;
@@ -290,6 +311,21 @@ stack(const struct growth_series *s, const struct growth_verdicts *all, size_t n
 		return 0;
 	ret->v[0] = sum;
 	return 0;
+}
+
+/* When the first of those that serve will be at its limit: of one that has just started nothing is
+ * known but what the others do. */
+static void
+add_left(const struct growth_series *s, size_t n, struct growth_verdict *v)
+{
+	if (v->requests_to_limit >= 0.0 || !(v->per_request > 0.0))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		double left = growth_bytes_left(&s[i]);
+
+		if (left >= 0.0 && !s[i].is_ended && is_latest(s, n, i))
+			take_least(&v->requests_to_limit, left / v->per_request);
+	}
 }
 
 int
@@ -314,6 +350,8 @@ growth_judge_pool(const struct growth_series *s, const struct growth_verdicts *a
 		r = stack(s, all, n, size, ret);
 		if (r < 0)
 			return r;
+		if (ret->n > 0)
+			add_left(s, n, &ret->v[0]);
 	}
 	return 0;
 }

@@ -1,17 +1,11 @@
 /*
- * growth_shape.c - shapes that are no leaks: what follows the load, what stays after it, a step,
- * a warm-up, a size that does not change.
+ * growth_shape.c - shapes that are no leaks: what stays after a load, a step, a warm-up, a size
+ * that does not change.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "model/growth_parts.h"
 
-#include <string.h>
-
-#define CORRELATED    0.8
-#define CLOSELY       0.95
-#define LEVEL_SAMPLES 3
-#define LEVELS_MIN    4	/* of the highest concurrency; one burst has two or three */
 #define QUIET         0.2	/* of the highest load */
 #define QUIET_S       3.0
 #define QUIET_SAMPLES 5
@@ -20,131 +14,6 @@
 #define MIN_REQUESTS  100.0
 #define LIBRARIES     (8 * GROWTH_MIB)	/* of RSS: files that all share anyway */
 #define OWN_OF_FORKED (4 * GROWTH_MIB)	/* what a forked worker has of its own when ready */
-
-/* Median of y where c is between low and high, from index `from` on; *ret_n of them. */
-static double
-level(const double *c, const double *y, size_t n, size_t from, double low, double high,
-    double *scratch, size_t *ret_n)
-{
-	*ret_n = 0;
-	for (size_t i = from; i < n; i++)
-		if (c[i] >= low && c[i] <= high)
-			scratch[(*ret_n)++] = y[i];
-	return fit_median(scratch, *ret_n);
-}
-
-struct levels {
-	double low, high;	/* bytes at few and at many requests in flight */
-	double per_one;
-};
-
-/* y goes up with c and comes down with it. */
-static bool
-follows(const double *c, const double *y, size_t n, double *scratch, struct levels *ret)
-{
-	double min = c[0], max = c[0], quarter, back, rise, mean_low = 0.0, mean_high = 0.0;
-	size_t n_low, n_high, n_back, first_high = 0;
-
-	for (size_t i = 1; i < n; i++) {
-		min = MIN_OF(min, c[i]);
-		max = MAX_OF(max, c[i]);
-	}
-	if (max - min < 2.0 || max < 2.0 * min || fit_correlation(c, y, n) < CORRELATED)
-		return false;
-	quarter = (max - min) / 4.0;
-	ret->low = level(c, y, n, 0, min, min + quarter, scratch, &n_low);
-	ret->high = level(c, y, n, 0, max - quarter, max, scratch, &n_high);
-	rise = ret->high - ret->low;
-	if (n_low < LEVEL_SAMPLES || n_high < LEVEL_SAMPLES || rise < GROWTH_STEP_MIN ||
-	    rise < GROWTH_STEP_PART * ret->low)
-		return false;
-	while (c[first_high] < max - quarter)
-		first_high++;
-	back = level(c, y, n, first_high, min, min + quarter, scratch, &n_back);
-	if (n_back < LEVEL_SAMPLES || back > ret->high - 0.6 * rise)
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		if (c[i] <= min + quarter)
-			mean_low += c[i] / (double)n_low;
-		if (c[i] >= max - quarter)
-			mean_high += c[i] / (double)n_high;
-	}
-	ret->per_one = rise / (mean_high - mean_low);
-	return true;
-}
-
-/* y goes up whenever more requests are in flight than ever before, and stays there: arenas and
- * pools of threads. c becomes the highest value so far. */
-static bool
-follows_peak(double *c, const double *y, size_t n, struct levels *ret)
-{
-	size_t steady = 0, levels = 1, since = 0;
-	double rise = y[n - 1] - y[0];
-
-	for (size_t i = 1; i < n; i++) {
-		c[i] = MAX_OF(c[i], c[i - 1]);
-		if (c[i] <= c[i - 1])
-			continue;
-		/* One that lasts. */
-		levels += i - since >= LEVEL_SAMPLES;
-		since = i;
-	}
-	steady = n - since;
-	if (levels < LEVELS_MIN || steady < n / 4 || c[n - 1] - c[0] < 2.0 ||
-	    rise < GROWTH_STEP_MIN || rise < GROWTH_STEP_PART * y[0] ||
-	    fit_correlation(c, y, n) < CLOSELY)
-		return false;
-	for (size_t i = since + 1; i < n; i++)
-		if (y[n - 1] - y[i] > 0.15 * rise)
-			return false;
-	ret->low = y[0];
-	ret->high = y[n - 1];
-	ret->per_one = rise / (c[n - 1] - c[0]);
-	return true;
-}
-
-int
-growth_look_concurrency(const struct growth_view *v)
-{
-	AUTO_FREE double *scratch = NULL;
-	struct fit_windows load, memory;
-	struct growth_verdict *r;
-	struct levels found;
-	bool does, comes_back;
-
-	if (v->in_flight == NULL)
-		return 0;
-	scratch = malloc(v->n * sizeof(*scratch));
-	if (scratch == NULL)
-		return -ENOMEM;
-	does = follows(v->in_flight, v->rss, v->n, scratch, &found);
-	if (!does) {
-		/* Single looks may miss what goes on; the means of windows do not. */
-		growth_take(v, v->t, v->in_flight);
-		if (fit_windows(v->points, v->n, 0.0, &load) < 0)
-			return -ENOMEM;
-		growth_take(v, v->t, v->rss);
-		if (fit_windows(v->points, v->n, 0.0, &memory) < 0)
-			return -ENOMEM;
-		does = load.n >= FIT_WINDOWS_MIN &&
-		    follows(load.mean, memory.mid, load.n, scratch, &found);
-	}
-	comes_back = does;
-	if (!does) {
-		memcpy(scratch, v->in_flight, v->n * sizeof(*scratch));
-		does = follows_peak(scratch, v->rss, v->n, &found);
-	}
-	if (!does)
-		return 0;
-	r = growth_add(v, GROWTH_CONCURRENCY);
-	r->given_back = comes_back ? found.high - found.low : -1.0;
-	r->is_strong = v->n >= 2 * FIT_WINDOWS;
-	r->grown = found.high - found.low;
-	r->before = found.low;
-	r->after = found.high;
-	r->per_concurrent = found.per_one;
-	return 0;
-}
 
 /* How much the worker had to do at each sample. */
 static bool
@@ -349,26 +218,57 @@ is_large(double private, uint64_t workers)
 	    private * (double)workers >= GROWTH_LARGE_ALL);
 }
 
+/* It has grown by *ret_grown until it stayed, from three fifths of its life on, at *ret_low. */
+static bool
+has_levelled_off(const struct fit_windows *w, double start, double *ret_low, double *ret_grown)
+{
+	double high, grown;
+
+	floors(w, 0.6, ret_low, &high);
+	grown = *ret_grown = *ret_low - start;
+	return grown >= GROWTH_WARM_MIN && grown >= 0.05 * start &&
+	    high - *ret_low <= MAX_OF(MAX_OF(GROWTH_MIB, 0.25 * grown), 0.02 * *ret_low) &&
+	    w->low[w->n - 1] - w->low[(size_t)((double)w->n * 0.6)] <=
+	    MAX_OF(GROWTH_MIB, 0.15 * grown);
+}
+
+/* Flat over time may be for want of requests. In a short life there have to be some all the time. */
+static int
+check_flat_over_requests(const struct growth_view *v, bool *ret)
+{
+	struct fit_windows w;
+	double low, grown;
+
+	*ret = v->duration >= MIN_S;
+	if (v->requests == NULL)
+		return 0;
+	growth_take(v, v->requests, v->rss);
+	if (fit_windows(v->points, v->n, 0.0, &w) < 0)
+		return -ENOMEM;
+	if (w.n >= FIT_WINDOWS_MIN)
+		*ret = has_levelled_off(&w, v->rss[0], &low, &grown);
+	return 0;
+}
+
 int
 growth_look_flat(const struct growth_view *v)
 {
-	double low, high, size = v->rss[v->n - 1], private = size, growth;
+	double low, high, size = v->rss[v->n - 1], private = size, grown;
 	struct growth_verdict *r;
 	struct fit_windows w;
+	bool is_flat;
 
+	if (check_flat_over_requests(v, &is_flat) < 0)
+		return -ENOMEM;
 	growth_take(v, v->t, v->rss);
 	if (fit_windows(v->points, v->n, 0.0, &w) < 0)
 		return -ENOMEM;
 	if (w.n < FIT_WINDOWS_MIN || (v->duration < MIN_S && v->n_requests < MIN_REQUESTS))
 		return 0;
-	floors(&w, 0.6, &low, &high);
-	growth = low - v->rss[0];
-	if (growth >= GROWTH_WARM_MIN && growth >= 0.05 * v->rss[0] &&
-	    high - low <= MAX_OF(MAX_OF(GROWTH_MIB, 0.25 * growth), 0.02 * low) &&
-	    w.low[w.n - 1] - w.low[(size_t)((double)w.n * 0.6)] <= MAX_OF(GROWTH_MIB, 0.15 * growth)) {
+	if (has_levelled_off(&w, v->rss[0], &low, &grown) && is_flat) {
 		r = growth_add(v, GROWTH_WARM_UP);
-		r->is_strong = w.n >= 12 && growth >= 2.0 * GROWTH_WARM_MIN;
-		r->grown = growth;
+		r->is_strong = w.n >= 12 && grown >= 2.0 * GROWTH_WARM_MIN;
+		r->grown = grown;
 		r->before = v->rss[0];
 		r->after = low;
 	}

@@ -14,6 +14,7 @@
 #define ORDERED      0.5
 #define FDS_REQUESTS 100.0
 #define FDS_S        30.0
+#define FDS_EACH     4.0	/* that a connection of a client may need beside itself */
 
 /* The median of the first or last fifth of f(sample) over those with a known USS. */
 static double
@@ -84,16 +85,44 @@ take_fds(const struct growth_view *v, bool by_requests)
 	for (size_t i = 0; i < s->n && n < v->n; i++) {
 		const struct growth_sample *p = &s->samples[i];
 		double x = (double)(p->ms - s->samples[0].ms) / 1000.0;
+		uint64_t fds = p->fds;
 
 		if (p->fds == GROWTH_UNKNOWN)
 			continue;
+		/* Those of clients are theirs. */
+		if (p->connections != GROWTH_UNKNOWN)
+			fds = base_less(fds, p->connections);
 		if (by_requests && p->requests != GROWTH_UNKNOWN)
 			x = (double)p->requests;
 		highest = MAX_OF(highest, x);
 		v->points[n++] = (struct fit_point){ .x = by_requests ? highest : x,
-			.y = (double)p->fds };
+			.y = (double)fds };
 	}
 	return n;
+}
+
+/* So many may be the work of connections that have become more since `from` seconds: files, pipes,
+ * connections to other servers that go with them. */
+static int
+check_with_connections(const struct growth_view *v, double grown, double from, bool *ret)
+{
+	double first = 0.0, last = 0.0;
+	struct fit_windows w;
+	size_t part;
+
+	*ret = false;
+	if (v->connections == NULL)
+		return 0;
+	growth_take(v, v->t, v->connections);
+	if (fit_windows(v->points, v->n, from, &w) < 0)
+		return -ENOMEM;
+	part = MAX_OF(w.n / 3, (size_t)1);
+	for (size_t i = 0; i < part && i < w.n; i++) {
+		first += w.mean[i] / (double)part;
+		last += w.mean[w.n - 1 - i] / (double)part;
+	}
+	*ret = last > first && grown <= FDS_EACH * (last - first);
+	return 0;
 }
 
 int
@@ -104,21 +133,32 @@ growth_look_fds(const struct growth_view *v)
 	bool is_confounded, by_requests = v->n_requests >= FDS_REQUESTS;
 	int found;
 
-	found = growth_check_confounded(v, &is_confounded);
+	found = growth_check_confounded(v, 0.0, &is_confounded);
 	if (found < 0 || is_confounded)
 		return found;
-	found = fit_steady(v->points, take_fds(v, by_requests), &f);
+	found = fit_steady(v->points, take_fds(v, by_requests), FIT_EARLY, &f);
 	if (found == 0 && by_requests) {
 		by_requests = false;
-		found = fit_steady(v->points, take_fds(v, false), &f);
+		found = fit_steady(v->points, take_fds(v, false), FIT_EARLY, &f);
 	}
 	if (found <= 0)
 		return found;
 	if (f.grown < GROWTH_FDS_MIN || f.grown < GROWTH_FDS_PART * f.start ||
 	    f.span < (by_requests ? FDS_REQUESTS / 2.0 : FDS_S / 2.0))
 		return 0;
+	if (v->requests != NULL) {
+		double since = by_requests ? v->n_requests - f.span : v->duration - f.span;
+		size_t i = growth_last_at(by_requests ? v->requests : v->t, v->n, since);
+
+		found = growth_check_confounded(v, v->requests[i], &is_confounded);
+		if (found == 0 && !is_confounded)
+			found = check_with_connections(v, f.grown, v->t[i], &is_confounded);
+		if (found < 0 || is_confounded)
+			return found;
+	}
 	r = growth_add(v, GROWTH_FDS);
-	r->is_strong = f.windows >= 12 && f.grown >= 2.0 * GROWTH_FDS_MIN;
+	r->is_strong = f.windows >= 12 && f.grown >= 2.0 * GROWTH_FDS_MIN &&
+	    f.span >= (by_requests ? GROWTH_REQUESTS : GROWTH_IDLE_S);
 	r->samples = f.samples;
 	r->grown = f.grown;
 	r->before = f.start;

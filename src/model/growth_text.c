@@ -60,12 +60,13 @@ put_by_time(const struct growth_verdict *v, struct buf *out)
 }
 
 static void
-put_concurrency(const struct growth_verdict *v, struct buf *out)
+put_following(const struct growth_verdict *v, struct buf *out)
 {
 	char a[CELL], b[CELL], c[CELL];
 
-	(void)buf_printf(out, "%s with few requests in flight, %s with many, %s: %s for each",
-	    size(v->before, a), size(v->after, b), v->given_back >= 0.0 ? "and back" :
+	(void)buf_printf(out, "%s with few %s, %s with many, %s: %s for each", size(v->before, a),
+	    v->kind == GROWTH_CONNECTIONS ? "connections" : "requests in flight",
+	    size(v->after, b), v->given_back >= 0.0 ? "and back" :
 	    "and so it stays until there are more", size(v->per_concurrent, c));
 }
 
@@ -138,7 +139,8 @@ growth_put_evidence(const struct growth_verdict *v, struct buf *out)
 		[GROWTH_WITH_REQUESTS] = put_by_requests,
 		[GROWTH_WHILE_IDLE] = put_by_time,
 		[GROWTH_WITH_TIME] = put_by_time,
-		[GROWTH_CONCURRENCY] = put_concurrency,
+		[GROWTH_CONCURRENCY] = put_following,
+		[GROWTH_CONNECTIONS] = put_following,
 		[GROWTH_STEP] = put_step,
 		[GROWTH_WARM_UP] = put_warm_up,
 		[GROWTH_STABLE] = put_stable,
@@ -199,6 +201,12 @@ growth_put_remedy(const struct growth_verdict *v, const struct growth_facts *f, 
 		(void)buf_puts(out, "no leak: fewer threads or worker-connections bound it; count this "
 		    "peak when choosing workers and memory limits; with many threads "
 		    "MALLOC_ARENA_MAX=2 in section [env] makes the peak smaller");
+		break;
+	case GROWTH_CONNECTIONS:
+		(void)buf_puts(out, "no leak: count the most connections that may come when choosing "
+		    "workers and memory limits; worker-connections bounds them, or limit-concurrency "
+		    "in section [server] for uvicorn, where ws-per-message-deflate = no makes "
+		    "websockets smaller");
 		break;
 	case GROWTH_STEP:
 		(void)buf_puts(out, "no leak: something was loaded or cached at that moment: look into "

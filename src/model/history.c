@@ -70,6 +70,7 @@ pack(const struct history *h, const struct growth_sample *s)
 		.rss = pack32(s->rss, UNIT_BYTES), .uss = pack32(s->uss, UNIT_BYTES),
 		.pss = pack32(s->pss, UNIT_BYTES), .requests = pack32(s->requests, 1),
 		.in_flight = pack16(s->in_flight), .fds = pack16(s->fds),
+		.connections = pack16(s->connections),
 	};
 }
 
@@ -81,6 +82,7 @@ unpack(const struct history *h, const struct history_point *p)
 		.rss = unpack32(p->rss, UNIT_BYTES), .uss = unpack32(p->uss, UNIT_BYTES),
 		.pss = unpack32(p->pss, UNIT_BYTES), .requests = unpack32(p->requests, 1),
 		.in_flight = unpack16(p->in_flight), .fds = unpack16(p->fds),
+		.connections = unpack16(p->connections),
 	};
 }
 

@@ -179,8 +179,8 @@ memory_report_print(const struct memory_report *r, size_t width, bool is_utf8, s
 		put_remedy(&r->pool.v[k], &r->facts, 4, width, out);
 	}
 	if (r->pool.n == 0 && n_judged(r) > 0)
-		(void)buf_printf(out, "  no growth, nothing out of the ordinary (%zu workers judged)\n",
-		    n_judged(r));
+		(void)buf_printf(out, "  no growth, nothing out of the ordinary (%zu worker%s judged)\n",
+		    n_judged(r), n_judged(r) == 1 ? "" : "s");
 	else if (r->pool.n == 0)
 		(void)buf_printf(out, "  too little was seen to judge: %.0f requests or %.0f s of one "
 		    "worker are\n  needed, unless it grows fast\n", GROWTH_REQUESTS, GROWTH_IDLE_S);

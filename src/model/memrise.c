@@ -52,6 +52,12 @@ lowest(const struct memrise *m, enum memrise_part p, uint64_t *ret_ms)
 	return low;
 }
 
+static bool
+is_cache(const struct memrise_sample *s, enum memrise_part part)
+{
+	return part == MEMRISE_FILE || (part == MEMRISE_KERNEL && s->kernel_has_cache);
+}
+
 /* What has risen most, if that is worth a word. */
 static enum memrise_part
 look(const struct memrise *m, const struct memrise_sample *s, struct memrise_verdict *ret)
@@ -73,7 +79,7 @@ look(const struct memrise *m, const struct memrise_sample *s, struct memrise_ver
 	}
 	if (part == MEMRISE_ANON || most < least || most < all - most)
 		return MEMRISE_NONE;
-	if (part == MEMRISE_FILE && (s->limit == 0 || s->used < s->limit / 100 * MEMRISE_FULL))
+	if (is_cache(s, part) && (s->limit == 0 || s->used < s->limit / 100 * MEMRISE_FULL))
 		return MEMRISE_NONE;
 	return part;
 }

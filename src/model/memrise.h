@@ -5,8 +5,9 @@
  * but no tool of Python shows them, and they are taken for leaks. Each part is compared with its
  * lowest value within the last hour. One is named when it has risen by MEMRISE_MIN or more (and
  * 5 % of the limit), which is at least half of all that has risen, for MEMRISE_HOLD_MS. Page cache
- * is named only in a cgroup that is nearly full: growing is what it is for. The verdict stands
- * until half of the rise is gone.
+ * is named only in a cgroup that is nearly full: growing is what it is for. So is the kernel's
+ * memory where its caches of files' names cannot be told from the rest. The verdict stands until
+ * half of the rise is gone.
  */
 #ifndef PREFORKD_MEMRISE_H
 #define PREFORKD_MEMRISE_H
@@ -29,6 +30,7 @@ struct memrise_sample {
 	uint64_t limit;			/* 0: none */
 	uint64_t used;
 	uint64_t part[MEMRISE_N];	/* [FILE] without what is dropped first */
+	bool kernel_has_cache;		/* [KERNEL] includes what is dropped when memory is short */
 };
 
 struct memrise_verdict {

@@ -12,15 +12,11 @@
 #include "model/status.h"
 
 #include "base/buf.h"
+#include "model/metrics_parts.h"
 #include "model/status_view.h"
 
 #include <inttypes.h>
 #include <string.h>
-
-struct writer {
-	struct buf *out;
-	enum metrics_format format;
-};
 
 /* One slot: its serving worker, with the sums over all its workers. */
 struct slot_sum {
@@ -35,8 +31,8 @@ struct slot_sum {
 	double oldest_request_s;
 };
 
-static void
-put_family(const struct writer *w, const char *name, const char *type, const char *help)
+void
+metrics_family(const struct metrics_writer *w, const char *name, const char *type, const char *help)
 {
 	const char *suffix = "";
 
@@ -44,6 +40,22 @@ put_family(const struct writer *w, const char *name, const char *type, const cha
 		suffix = "_total";
 	(void)buf_printf(w->out, "# HELP preforkd_%s%s %s\n", name, suffix, help);
 	(void)buf_printf(w->out, "# TYPE preforkd_%s%s %s\n", name, suffix, type);
+}
+
+void
+metrics_gauge(const struct metrics_writer *w, const char *name, const char *help,
+    uint64_t value)
+{
+	metrics_family(w, name, "gauge", help);
+	(void)buf_printf(w->out, "preforkd_%s %" PRIu64 "\n", name, value);
+}
+
+void
+metrics_counter(const struct metrics_writer *w, const char *name, const char *help,
+    uint64_t value)
+{
+	metrics_family(w, name, "counter", help);
+	(void)buf_printf(w->out, "preforkd_%s_total %" PRIu64 "\n", name, value);
 }
 
 /* A value of a label in its quotes. */
@@ -71,44 +83,30 @@ put_label(struct buf *out, const char *key, const char *value)
 }
 
 static void
-put_gauge(const struct writer *w, const char *name, const char *help, uint64_t value)
+put_time(const struct metrics_writer *w, const char *name, const char *help, double seconds)
 {
-	put_family(w, name, "gauge", help);
-	(void)buf_printf(w->out, "preforkd_%s %" PRIu64 "\n", name, value);
-}
-
-static void
-put_counter(const struct writer *w, const char *name, const char *help, uint64_t value)
-{
-	put_family(w, name, "counter", help);
-	(void)buf_printf(w->out, "preforkd_%s_total %" PRIu64 "\n", name, value);
-}
-
-static void
-put_time(const struct writer *w, const char *name, const char *help, double seconds)
-{
-	put_family(w, name, "gauge", help);
+	metrics_family(w, name, "gauge", help);
 	(void)buf_printf(w->out, "preforkd_%s %.3f\n", name, seconds);
 }
 
 static void
-put_master(const struct writer *w, const struct status_view *v)
+put_master(const struct metrics_writer *w, const struct status_view *v)
 {
-	put_gauge(w, "up", "1: the master answered.", 1);
-	put_family(w, "build_info", "gauge", "Version of the running master.");
+	metrics_gauge(w, "up", "1: the master answered.", 1);
+	metrics_family(w, "build_info", "gauge", "Version of the running master.");
 	(void)buf_puts(w->out, "preforkd_build_info");
 	put_label(w->out, "version", v->version);
 	(void)buf_puts(w->out, " 1\n");
-	put_family(w, "state", "gauge", "1 for the state that the master is in.");
+	metrics_family(w, "state", "gauge", "1 for the state that the master is in.");
 	for (enum master_state s = 0; s < MS_N; s++) {
 		(void)buf_puts(w->out, "preforkd_state");
 		put_label(w->out, "state", master_state_name(s));
 		(void)buf_printf(w->out, " %d\n", strcmp(v->state, master_state_name(s)) == 0);
 	}
 	put_time(w, "uptime_seconds", "Since the master started.", MAX_OF(v->uptime_s, 0.0));
-	put_gauge(w, "generation", "Successful loads of settings and code.", v->generation);
-	put_gauge(w, "target_workers", "Workers that there should be.", v->target_workers);
-	put_family(w, "workers", "gauge", "Workers by state.");
+	metrics_gauge(w, "generation", "Successful loads of settings and code.", v->generation);
+	metrics_gauge(w, "target_workers", "Workers that there should be.", v->target_workers);
+	metrics_family(w, "workers", "gauge", "Workers by state.");
 	for (enum worker_state s = 0; s < WS_N; s++) {
 		unsigned n = 0;
 
@@ -121,110 +119,64 @@ put_master(const struct writer *w, const struct status_view *v)
 }
 
 static void
-put_counters(const struct writer *w, const struct status_view *v)
+put_counters(const struct metrics_writer *w, const struct status_view *v)
 {
 	const char *reason;
 	json_t *n;
 
-	put_counter(w, "requests", "Requests completed by all workers ever.", v->requests_total);
-	put_family(w, "recycles", "counter", "Workers replaced, by reason.");
+	metrics_counter(w, "requests", "Requests completed by all workers ever.", v->requests_total);
+	metrics_family(w, "recycles", "counter", "Workers replaced, by reason.");
 	json_object_foreach(v->recycles, reason, n) {
 		(void)buf_puts(w->out, "preforkd_recycles_total");
 		put_label(w->out, "reason", reason);
 		(void)buf_printf(w->out, " %" JSON_INTEGER_FORMAT "\n", json_integer_value(n));
 	}
-	put_counter(w, "crashes", "Workers that ended by themselves.", v->crashes);
-	put_counter(w, "oom_kills", "Workers that the kernel killed for memory.", v->oom_kills);
-	put_counter(w, "boot_failures", "Workers that ended before they served.",
+	metrics_counter(w, "crashes", "Workers that ended by themselves.", v->crashes);
+	metrics_counter(w, "oom_kills", "Workers that the kernel killed for memory.", v->oom_kills);
+	metrics_counter(w, "boot_failures", "Workers that ended before they served.",
 	    v->boot_failures);
 }
 
 static void
-put_reload(const struct writer *w, const json_t *r)
+put_reload(const struct metrics_writer *w, const json_t *r)
 {
 	const char *state = view_text(r, "state");
 	double ago_s = view_seconds(r, "ago_seconds");
 
 	if (state == NULL)
 		return;
-	put_gauge(w, "reload_running", "1: a reload is under way.", strcmp(state, "running") == 0);
+	metrics_gauge(w, "reload_running", "1: a reload is under way.", strcmp(state, "running") == 0);
 	if (strcmp(state, "ok") != 0 && strcmp(state, "failed") != 0)
 		return;
-	put_gauge(w, "last_reload_successful", "1: the last reload was committed.",
+	metrics_gauge(w, "last_reload_successful", "1: the last reload was committed.",
 	    strcmp(state, "ok") == 0);
 	if (ago_s >= 0.0)
 		put_time(w, "last_reload_age_seconds", "Since the last reload ended.", ago_s);
 }
 
 static void
-put_governor(const struct writer *w, const json_t *g)
+put_governor(const struct metrics_writer *w, const json_t *g)
 {
-	put_gauge(w, "recycles_queued", "Workers that wait for their replacement.",
+	metrics_gauge(w, "recycles_queued", "Workers that wait for their replacement.",
 	    view_count(g, "queued"));
-	put_gauge(w, "successors_starting", "Replacements that boot now.",
+	metrics_gauge(w, "successors_starting", "Replacements that boot now.",
 	    view_count(g, "starting"));
-	put_gauge(w, "code_bad", "1: the code on disk does not boot.", view_flag(g, "code_bad"));
-	put_gauge(w, "roll_stalled", "1: a reload was committed but cannot be finished.",
+	metrics_gauge(w, "code_bad", "1: the code on disk does not boot.", view_flag(g, "code_bad"));
+	metrics_gauge(w, "roll_stalled", "1: a reload was committed but cannot be finished.",
 	    view_flag(g, "roll_stalled"));
-	put_gauge(w, "limit_futile", "1: a limit is below what a fresh worker uses.",
+	metrics_gauge(w, "limit_futile", "1: a limit is below what a fresh worker uses.",
 	    json_is_object(json_object_get(g, "futile")));
-	put_gauge(w, "dry_run", "1: recycles are only counted.", view_flag(g, "dry_run"));
-	put_counter(w, "dry_run_recycles", "Recycles that were only counted.",
+	metrics_gauge(w, "dry_run", "1: recycles are only counted.", view_flag(g, "dry_run"));
+	metrics_counter(w, "dry_run_recycles", "Recycles that were only counted.",
 	    view_count(g, "dry_run_would"));
 	if (view_count(g, "fresh_rss_bytes") > 0)
-		put_gauge(w, "fresh_worker_rss_bytes", "Median of workers that had just started.",
+		metrics_gauge(w, "fresh_worker_rss_bytes", "Median of workers that had just started.",
 		    view_count(g, "fresh_rss_bytes"));
-}
-
-static void
-put_memory(const struct writer *w, const json_t *m)
-{
-	static const struct {
-		const char *key, *name, *help;
-	} sums[] = {
-		{ "rss_bytes", "memory_rss_bytes",
-		  "Resident memory of workers and molds; what is shared counts in each." },
-		{ "pss_bytes", "memory_pss_bytes",
-		  "Memory of workers and molds; what is shared counts once." },
-		{ "uss_bytes", "memory_uss_bytes", "Memory that only one of them uses." },
-		{ "shared_bytes", "memory_shared_bytes", "The rest of it, which they share." },
-		{ "swap_bytes", "memory_swap_bytes", "Memory of them that was swapped out." },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(sums); i++)
-		if (json_is_integer(json_object_get(m, sums[i].key)))
-			put_gauge(w, sums[i].name, sums[i].help, view_count(m, sums[i].key));
-}
-
-static void
-put_cgroup(const struct writer *w, const json_t *c)
-{
-	static const struct {
-		const char *key, *name, *help;
-	} sizes[] = {
-		{ "limit_bytes", "cgroup_memory_limit_bytes",
-		  "The lowest limit of the control group and its ancestors." },
-		{ "used_bytes", "cgroup_memory_used_bytes",
-		  "Memory of the group with this limit, without cache that is dropped first." },
-		{ "current_bytes", "cgroup_memory_current_bytes",
-		  "Memory of this group, as the kernel compares it with the limit." },
-		{ "anon_bytes", "cgroup_memory_anon_bytes", "Of it, heaps and stacks." },
-		{ "file_bytes", "cgroup_memory_file_bytes", "Of it, page cache and tmpfs." },
-		{ "sock_bytes", "cgroup_memory_sock_bytes",
-		  "Buffers of sockets; cgroup v1 counts them beside the others." },
-		{ "kernel_bytes", "cgroup_memory_kernel_bytes", "Of it, memory of the kernel." },
-		{ "other_bytes", "cgroup_memory_other_bytes", "Of it, none of these." },
-		{ "swap_bytes", "cgroup_memory_swap_bytes", "Memory that was swapped out." },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
-		if (json_is_integer(json_object_get(c, sizes[i].key)))
-			put_gauge(w, sizes[i].name, sizes[i].help, view_count(c, sizes[i].key));
 }
 
 /* Sockets of all workers have no label slot. */
 static void
-put_socket(const struct writer *w, const char *name, const struct view_socket *s, uint64_t value)
+put_socket(const struct metrics_writer *w, const char *name, const struct view_socket *s, uint64_t value)
 {
 	(void)buf_printf(w->out, "preforkd_%s{address=", name);
 	put_quoted(w->out, s->address);
@@ -234,12 +186,12 @@ put_socket(const struct writer *w, const char *name, const struct view_socket *s
 }
 
 static void
-put_sockets(const struct writer *w, const struct status_view *v)
+put_sockets(const struct metrics_writer *w, const struct status_view *v)
 {
-	put_family(w, "accept_queue", "gauge", "Connections that wait to be accepted.");
+	metrics_family(w, "accept_queue", "gauge", "Connections that wait to be accepted.");
 	for (size_t i = 0; i < v->n_sockets; i++)
 		put_socket(w, "accept_queue", &v->sockets[i], v->sockets[i].queue);
-	put_family(w, "accept_backlog", "gauge", "How many may wait.");
+	metrics_family(w, "accept_backlog", "gauge", "How many may wait.");
 	for (size_t i = 0; i < v->n_sockets; i++)
 		put_socket(w, "accept_backlog", &v->sockets[i], v->sockets[i].backlog);
 }
@@ -355,7 +307,7 @@ slot_value(const struct slot_sum *s, enum slot_value which, double *ret)
 }
 
 static int
-put_slots(const struct writer *w, const struct status_view *v)
+put_slots(const struct metrics_writer *w, const struct status_view *v)
 {
 	AUTO_FREE struct slot_sum *sums = calloc(v->n_workers + 1, sizeof(*sums));
 	size_t n;
@@ -366,7 +318,7 @@ put_slots(const struct writer *w, const struct status_view *v)
 	for (enum slot_value which = 0; which < SV_N; which++) {
 		const char *name = slot_families[which].name;
 
-		put_family(w, name, "gauge", slot_families[which].help);
+		metrics_family(w, name, "gauge", slot_families[which].help);
 		for (size_t i = 0; i < n; i++) {
 			bool is_time = which == SV_AGE || which == SV_OLDEST;
 			double value;
@@ -383,7 +335,7 @@ put_slots(const struct writer *w, const struct status_view *v)
 int
 status_print_metrics(const json_t *status, enum metrics_format format, struct buf *out)
 {
-	const struct writer w = { .out = out, .format = format };
+	const struct metrics_writer w = { .out = out, .format = format };
 	struct status_view v;
 	int r = status_view_read(status, &v);
 
@@ -393,8 +345,7 @@ status_print_metrics(const json_t *status, enum metrics_format format, struct bu
 	put_counters(&w, &v);
 	put_reload(&w, v.last_reload);
 	put_governor(&w, v.governor);
-	put_memory(&w, v.memory);
-	put_cgroup(&w, json_object_get(v.memory, "cgroup"));
+	metrics_memory(&w, v.memory);
 	put_sockets(&w, &v);
 	r = put_slots(&w, &v);
 	if (format == METRICS_OPENMETRICS)

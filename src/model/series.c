@@ -71,9 +71,9 @@ parse_number(const char *field, size_t len, uint64_t max, uint64_t *ret)
 	for (size_t i = 0; i < len; i++) {
 		if (field[i] < '0' || field[i] > '9')
 			return -EINVAL;
-		n = n * 10 + (uint64_t)(field[i] - '0');
-		if (n > max)
+		if (n > (max - (uint64_t)(field[i] - '0')) / 10)
 			return -ERANGE;
+		n = n * 10 + (uint64_t)(field[i] - '0');
 	}
 	*ret = n;
 	return 0;
@@ -139,6 +139,7 @@ parse_row(struct reader *r, const char *line, size_t len, struct row *ret)
 {
 	int result = 0;
 
+	ret->s.connections = GROWTH_UNKNOWN;
 	for (int column = 0; column < COLUMNS; column++) {
 		const char *comma = memchr(line, ',', len);
 		size_t n = comma == NULL ? len : (size_t)(comma - line);

@@ -6,6 +6,7 @@
 #include "model/status_budget.h"
 
 #include "base/buf.h"
+#include "model/json_build.h"
 #include "model/status_lines.h"
 #include "model/status_view.h"
 
@@ -13,56 +14,50 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool
-put(json_t *o, const char *key, json_t *value)
-{
-	return value != NULL && json_object_set_new(o, key, value) == 0;
-}
-
-static bool
-put_count(json_t *o, const char *key, uint64_t n)
-{
-	return put(o, key, json_integer(n > INT64_MAX ? INT64_MAX : (json_int_t)n));
-}
-
-static json_t *
-finished(json_t *o, bool ok)
-{
-	if (ok)
-		return o;
-	json_decref(o);
-	return NULL;
-}
-
 json_t *
 status_budget_to_json(const struct status_budget *b)
 {
 	json_t *o;
+	bool ok = true;
 
 	if (b->limit_bytes == 0)
 		return json_null();
 	o = json_object();
-	return finished(o, put_count(o, "limit_bytes", b->limit_bytes) &&
-	    put_count(o, "high_bytes", b->high_bytes) &&
-	    put_count(o, "used_bytes", b->used_bytes) &&
-	    put_count(o, "workers_bytes", b->workers_bytes) &&
-	    (b->others_known ? put_count(o, "others_bytes", b->others_bytes)
-	    : put(o, "others_bytes", json_null())) &&
-	    put(o, "by_others", json_boolean(b->by_others)) &&
-	    put(o, "futile", json_boolean(b->futile)) &&
-	    (b->fit != 0 ? put_count(o, "workers_fit", b->fit)
-	    : put(o, "workers_fit", json_null())));
+	build_put(o, "limit_bytes", build_count(b->limit_bytes), &ok);
+	build_put(o, "high_bytes", build_count(b->high_bytes), &ok);
+	build_put(o, "used_bytes", build_count(b->used_bytes), &ok);
+	build_put(o, "workers_bytes", build_count(b->workers_bytes), &ok);
+	build_put(o, "others_bytes", b->others_known ? build_count(b->others_bytes) : json_null(),
+	    &ok);
+	build_put(o, "by_others", json_boolean(b->by_others), &ok);
+	build_put(o, "futile", json_boolean(b->futile), &ok);
+	build_put(o, "workers_fit", b->fit != 0 ? build_count(b->fit) : json_null(), &ok);
+	return build_done(o, ok);
 }
 
 json_t *
 status_trims_to_json(const struct status_trims *t)
 {
 	json_t *o = json_object();
+	bool ok = true;
 
-	return finished(o, put_count(o, "asked", t->asked) &&
-	    put_count(o, "given_back_bytes", t->given_back_bytes) &&
-	    put(o, "off_seconds", t->off_ms == 0 ? json_null()
-	    : json_real((double)t->off_ms / (double)MSEC_PER_SEC)));
+	build_put(o, "asked", build_count(t->asked), &ok);
+	build_put(o, "given_back_bytes", build_count(t->given_back_bytes), &ok);
+	build_put(o, "off_seconds", t->off_ms == 0 ? json_null() : build_seconds(t->off_ms), &ok);
+	return build_done(o, ok);
+}
+
+static json_t *
+futile_to_json(const struct status_futile *f)
+{
+	json_t *o = json_object();
+	bool ok = true;
+
+	build_put(o, "key", json_string(f->key), &ok);
+	build_put(o, "limit_bytes", build_count(f->limit_bytes), &ok);
+	build_put(o, "fresh_bytes", build_count(f->fresh_bytes), &ok);
+	build_put(o, "suggest_bytes", build_count(f->suggest_bytes), &ok);
+	return build_done(o, ok);
 }
 
 json_t *
@@ -70,18 +65,8 @@ status_futile_to_json(const struct status_futile *f, size_t n)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < n; i++) {
-		json_t *o = json_object();
-
-		o = finished(o, put(o, "key", json_string(f[i].key)) &&
-		    put_count(o, "limit_bytes", f[i].limit_bytes) &&
-		    put_count(o, "fresh_bytes", f[i].fresh_bytes) &&
-		    put_count(o, "suggest_bytes", f[i].suggest_bytes));
-		if (o == NULL || json_array_append_new(list, o) < 0) {
-			json_decref(list);
-			return NULL;
-		}
-	}
+	for (size_t i = 0; i < n && list != NULL; i++)
+		list = build_append(list, futile_to_json(&f[i]));
 	return list;
 }
 
@@ -109,7 +94,7 @@ status_put_budget(const json_t *memory, size_t width, struct buf *out)
 	if (view_flag(memory, "pressure"))
 		status_put_line(out, width, "! memory pressure: processes wait for memory");
 	if (view_seconds(t, "off_seconds") > 0.0)
-		status_put_line(out, width, "trim-on-rss: it has helped too little, nobody is asked "
+		status_put_line(out, width, "trims: they have helped too little, nobody is asked "
 		    "for another %s", status_human_time(view_seconds(t, "off_seconds"), time));
 }
 

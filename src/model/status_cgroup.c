@@ -6,6 +6,7 @@
 #include "model/status_cgroup.h"
 
 #include "base/buf.h"
+#include "model/json_build.h"
 #include "model/status.h"
 #include "model/status_lines.h"
 #include "model/status_view.h"
@@ -16,63 +17,53 @@
 
 #define NEARLY_FULL 90u		/* percent of the limit from which on the line is marked */
 
-static bool
-put(json_t *o, const char *key, json_t *value)
+static json_t *
+size_or_null(bool is_known, uint64_t bytes)
 {
-	return value != NULL && json_object_set_new(o, key, value) == 0;
-}
-
-static bool
-put_size(json_t *o, const char *key, bool is_known, uint64_t bytes)
-{
-	if (!is_known)
-		return put(o, key, json_null());
-	return put(o, key, json_integer(bytes > INT64_MAX ? INT64_MAX : (json_int_t)bytes));
+	return is_known ? build_count(bytes) : json_null();
 }
 
 static json_t *
 rise_to_json(const struct status_cgroup *c)
 {
 	json_t *o;
+	bool ok = true;
 
 	if (c->rise == NULL)
 		return json_null();
 	o = json_object();
-	if (put(o, "part", json_string(c->rise)) &&
-	    put_size(o, "from_bytes", true, c->rise_from_bytes) &&
-	    put_size(o, "bytes", true, c->rise_bytes) &&
-	    put(o, "seconds", json_real((double)c->rise_ms / (double)MSEC_PER_SEC)) &&
-	    put(o, "text", text_to_json(c->rise_text)))
-		return o;
-	json_decref(o);
-	return NULL;
+	build_put(o, "part", json_string(c->rise), &ok);
+	build_put(o, "from_bytes", build_count(c->rise_from_bytes), &ok);
+	build_put(o, "bytes", build_count(c->rise_bytes), &ok);
+	build_put(o, "seconds", build_seconds(c->rise_ms), &ok);
+	build_put(o, "text", text_to_json(c->rise_text), &ok);
+	return build_done(o, ok);
 }
 
 json_t *
 status_cgroup_to_json(const struct status_cgroup *c)
 {
+	bool split = c->split_known, ok = true;
 	json_t *o;
 
 	if (!c->known)
 		return json_null();
 	o = json_object();
-	if (put_size(o, "limit_bytes", c->limit_file != NULL, c->limit_bytes) &&
-	    put(o, "limit_file", text_to_json(c->limit_file)) &&
-	    put(o, "path", text_to_json(c->dir)) &&
-	    put_size(o, "used_bytes", true, c->used_bytes) &&
-	    put_size(o, "current_bytes", true, c->current_bytes) &&
-	    put_size(o, "anon_bytes", c->split_known, c->anon_bytes) &&
-	    put_size(o, "file_bytes", c->split_known, c->file_bytes) &&
-	    put_size(o, "sock_bytes", c->split_known && c->sock_known, c->sock_bytes) &&
-	    put(o, "sock_in_current", c->split_known && c->sock_known
-	    ? json_boolean(c->sock_is_in_current) : json_null()) &&
-	    put_size(o, "kernel_bytes", c->split_known, c->kernel_bytes) &&
-	    put_size(o, "other_bytes", c->split_known, c->other_bytes) &&
-	    put_size(o, "swap_bytes", c->split_known, c->swap_bytes) &&
-	    put(o, "rise", rise_to_json(c)))
-		return o;
-	json_decref(o);
-	return NULL;
+	build_put(o, "limit_bytes", size_or_null(c->limit_file != NULL, c->limit_bytes), &ok);
+	build_put(o, "limit_file", text_to_json(c->limit_file), &ok);
+	build_put(o, "path", text_to_json(c->dir), &ok);
+	build_put(o, "used_bytes", build_count(c->used_bytes), &ok);
+	build_put(o, "current_bytes", build_count(c->current_bytes), &ok);
+	build_put(o, "anon_bytes", size_or_null(split, c->anon_bytes), &ok);
+	build_put(o, "file_bytes", size_or_null(split, c->file_bytes), &ok);
+	build_put(o, "sock_bytes", size_or_null(split && c->sock_known, c->sock_bytes), &ok);
+	build_put(o, "sock_in_current",
+	    split && c->sock_known ? json_boolean(c->sock_is_in_current) : json_null(), &ok);
+	build_put(o, "kernel_bytes", size_or_null(split, c->kernel_bytes), &ok);
+	build_put(o, "other_bytes", size_or_null(split, c->other_bytes), &ok);
+	build_put(o, "swap_bytes", size_or_null(split, c->swap_bytes), &ok);
+	build_put(o, "rise", rise_to_json(c), &ok);
+	return build_done(o, ok);
 }
 
 /* ", sockets 3.0M" for a part that is known and not nothing. */

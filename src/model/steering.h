@@ -17,6 +17,9 @@
 
 #define STEERING_LANES_MAX   512u
 #define STEERING_PROGRAM_MAX (2 * STEERING_LANES_MAX + 3)
+#define STEERING_SHARE_MAX   100u
+#define STEERING_FAIR        4u	/* times a share of half of the lanes: more is none */
+#define STEERING_MANY        16u	/* returning ones matter from such a part of all on */
 
 /* The kernel's array: order[index] is the lane whose socket is there. */
 struct steering {
@@ -37,17 +40,21 @@ struct steering_lane {
 	unsigned connections;	/* that its worker has open */
 };
 
-/* Which of n lanes shall get new connections: live ones, those where nothing waits before those
- * where somebody does (a worker that hangs), and not those that have clearly more connections
- * than the others. Half of the lanes in question stay in any case, as what is known of a lane may
- * be out of date, and the others must not be buried. ret_pick has n elements, all false when no
- * lane is live. */
-void steering_choose(const struct steering_lane *lanes, unsigned n, bool *ret_pick);
+/* Which share of new connections each of n lanes shall get: live ones, those where nothing waits
+ * before those where somebody does (a worker that hangs), and not those that have clearly more
+ * connections than the others. Half of the lanes in question stay in any case, as what is known of
+ * a lane may be out of date, and the others must not be buried.
+ *
+ * `returning` connections are about to come anew, as those of a worker that has just been told to
+ * drain do: they are dealt out so that all lanes have as many in the end. When there are none, or
+ * few, the lanes in question have equal shares. ret_share has n elements, all 0 when no lane is live. */
+void steering_choose(const struct steering_lane *lanes, unsigned n, uint64_t returning,
+    uint8_t *ret_share);
 
-/* A program that deals new connections out evenly to the lanes for which live[lane] is true
- * (n_live elements, what is beyond is false); to all of them when none is. code has room for
+/* A program that deals new connections out to the lanes by their shares (n_shares elements, what
+ * is beyond has none); evenly to all of them when none has one. code has room for
  * STEERING_PROGRAM_MAX. Returns the number of instructions, 0 without any lane. */
-unsigned steering_program(const struct steering *s, const bool *live, unsigned n_live,
+unsigned steering_program(const struct steering *s, const uint8_t *shares, unsigned n_shares,
     struct sock_filter *code);
 
 #endif

@@ -97,13 +97,14 @@ cgroup_machine_bytes(void)
 	return machine_bytes;
 }
 
-/* A limit that can be reached before the machine's memory is used up. */
+/* A limit that can be reached before the machine's memory is used up. One that is as large may be
+ * all that the container is told of the machine (lxcfs). */
 static uint64_t
 effective(uint64_t limit)
 {
 	uint64_t machine = cgroup_machine_bytes();
 
-	return limit >= LIMIT_MAX || (machine > 0 && limit >= machine)
+	return limit >= LIMIT_MAX || (machine > 0 && limit > machine)
 	    ? PROCTEXT_UNLIMITED : limit;
 }
 
@@ -254,6 +255,8 @@ cgroup_memory_parse(const char *text, size_t len, bool is_v2, struct cgroup_memo
 	}
 	m->anon_bytes = keyed(text, len, "anon");
 	m->file_bytes = keyed(text, len, "file");
+	m->kernel_cache_known = proctext_keyed(text, len, "slab_reclaimable",
+	    &m->kernel_cache_bytes) == 0;
 	m->sock_known = m->sock_is_in_current = true;
 	m->sock_bytes = keyed(text, len, "sock");
 	/* one sum since Linux 5.18, its larger parts before */
@@ -266,12 +269,6 @@ cgroup_memory_parse(const char *text, size_t len, bool is_v2, struct cgroup_memo
 	return 0;
 }
 
-static uint64_t
-less(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 void
 cgroup_memory_derive(struct cgroup_memory *m)
 {
@@ -280,12 +277,12 @@ cgroup_memory_derive(struct cgroup_memory *m)
 	if (!m->split_known)
 		return;
 	/* the counters are not of one moment: their sum may exceed what they are parts of */
-	m->used_bytes = less(m->current_bytes, m->inactive_file_bytes);
-	m->other_bytes = less(m->current_bytes, m->anon_bytes);
-	m->other_bytes = less(m->other_bytes, m->file_bytes);
-	m->other_bytes = less(m->other_bytes, m->kernel_bytes);
+	m->used_bytes = base_less(m->current_bytes, m->inactive_file_bytes);
+	m->other_bytes = base_less(m->current_bytes, m->anon_bytes);
+	m->other_bytes = base_less(m->other_bytes, m->file_bytes);
+	m->other_bytes = base_less(m->other_bytes, m->kernel_bytes);
 	if (m->sock_is_in_current)
-		m->other_bytes = less(m->other_bytes, m->sock_bytes);
+		m->other_bytes = base_less(m->other_bytes, m->sock_bytes);
 }
 
 /* v1 has its own files for what v2 has in memory.stat. */
@@ -304,7 +301,7 @@ read_v1(struct cgroup_memory *m, uint64_t own_limit)
 	}
 	if (read_number(group.fd[F_SWAP_LIMIT], &n) == 0 && effective(n) != PROCTEXT_UNLIMITED &&
 	    own_limit != PROCTEXT_UNLIMITED)
-		m->swap_limit_bytes = less(n, own_limit);
+		m->swap_limit_bytes = base_less(n, own_limit);
 }
 
 static int

@@ -9,7 +9,7 @@
  *     v1   memory.limit_in_bytes, or hierarchical_memory_limit where that is lower: it knows of
  *          ancestors that a container cannot see
  *
- * One that is not below the machine's RAM limits nothing, and counts as none. Limits of memory and
+ * One that is above the machine's RAM limits nothing, and counts as none. Limits of memory and
  * swap together (v1 memory.memsw.limit_in_bytes) are never below the one of memory.
  *
  * The tree is looked at again when a file of the group cannot be read any more, and every
@@ -37,6 +37,10 @@ struct cgroup_memory {
 	uint64_t inactive_file_bytes;	/* of it, what is dropped first */
 	uint64_t active_file_bytes;	/* of it, what is dropped before anybody is killed */
 	uint64_t kernel_bytes;		/* slab, kernel stacks, page tables, percpu */
+	/* Of it names and inodes of files. Most of that is dropped before anybody is killed, but not what
+	 * is in use, and a socket has an inode as well. v1 does not tell. */
+	bool kernel_cache_known;
+	uint64_t kernel_cache_bytes;
 	uint64_t other_bytes;		/* of current, none of these */
 	/* Buffers of sockets. v1 counts them beside current_bytes, not in it, only for TCP, and only
 	 * for sockets made after memory.kmem.tcp.limit_in_bytes was set. */

@@ -16,7 +16,7 @@ struct lanes {
 	struct listener *v[STEERING_LANES_MAX];	/* [0] is the listener itself */
 	unsigned n;
 	struct steering steering;
-	bool live[STEERING_LANES_MAX];		/* what the kernel was told last */
+	uint8_t shares[STEERING_LANES_MAX];	/* what the kernel was told last */
 	bool is_steered;
 };
 
@@ -79,10 +79,10 @@ lanes_grow(struct listener *l, unsigned n, int backlog, struct err *e)
 			return r;
 		}
 		(void)steering_add(&lanes->steering, lanes->n);
-		lanes->live[lanes->n++] = false;
+		lanes->shares[lanes->n++] = 0;
 		/* From the second one on there is something to steer; before, nothing can be. */
 		if (!lanes->is_steered)
-			(void)lanes_steer(l, (const bool[]){ true }, 1, e);
+			(void)lanes_steer(l, (const uint8_t[]){ 1 }, 1, e);
 	}
 	return 0;
 }
@@ -108,21 +108,21 @@ lanes_shrink(struct listener *l, unsigned n)
 }
 
 int
-lanes_steer(struct listener *l, const bool *live, unsigned n, struct err *e)
+lanes_steer(struct listener *l, const uint8_t *shares, unsigned n, struct err *e)
 {
 	struct sock_filter code[STEERING_PROGRAM_MAX];
 	struct sock_fprog program = { .filter = code };
 	struct lanes *lanes = l->lanes;
-	bool wanted[STEERING_LANES_MAX] = { false };
+	uint8_t wanted[STEERING_LANES_MAX] = { 0 };
 
 	if (lanes == NULL || lanes->n < 2)
 		return 0;
-	memcpy(wanted, live, MIN_OF(n, lanes->n) * sizeof wanted[0]);
-	if (lanes->is_steered && memcmp(wanted, lanes->live, sizeof wanted) == 0)
+	memcpy(wanted, shares, MIN_OF(n, lanes->n) * sizeof wanted[0]);
+	if (lanes->is_steered && memcmp(wanted, lanes->shares, sizeof wanted) == 0)
 		return 0;
 	program.len = (unsigned short)steering_program(&lanes->steering, wanted, lanes->n, code);
 	/* Told once for each change, whether the kernel takes it or not. */
-	memcpy(lanes->live, wanted, sizeof wanted);
+	memcpy(lanes->shares, wanted, sizeof wanted);
 	lanes->is_steered = true;
 	if (setsockopt(l->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
 	    sizeof program) < 0)

@@ -29,9 +29,9 @@ int lanes_grow(struct listener *l, unsigned n, int backlog, struct err *e);
 /* Closes the lanes from n up, with what waits in their queues, also for those who hold a copy. */
 void lanes_shrink(struct listener *l, unsigned n);
 
-/* New connections go to the lanes that are live (n elements) from now on, to all when none is;
- * those that wait in a queue stay there. Without a change it costs nothing. */
-int lanes_steer(struct listener *l, const bool *live, unsigned n, struct err *e);
+/* New connections go to the lanes by their shares (n elements) from now on, to all when none has
+ * one; those that wait in a queue stay there. Without a change it costs nothing. */
+int lanes_steer(struct listener *l, const uint8_t *shares, unsigned n, struct err *e);
 
 /* listener_check() of one lane, which keeps the books when it had to listen again. */
 int lanes_check(struct listener *l, unsigned lane, int backlog, struct err *e);

@@ -2,10 +2,11 @@
 """An application that leaks 200 kB with each request, at full speed, under a limit on memory.
 
 It runs with a limit of 100M for each of two workers, and beside it one that writes the same bytes
-and lets go of them, without a limit; both are asked in short slices in
-turn. Clients keep their connections. The peak of a worker is the kernel's (VmHWM), read from
-outside every 10 ms and, of ours, from preforkd's log at the end of each. uWSGI on the same: its
-limit is looked at after each request, its replacements wait for the master's next second.
+and lets go of them, without a limit; both are asked in short slices in turn. Where workers are
+exec'd, and take hundreds of ms to start, all may have a successor at the same time
+(recycle-concurrency). Clients keep their connections. The peak of a worker is the kernel's (VmHWM),
+read from outside every 10 ms and, of ours, from preforkd's log at the end of each. uWSGI on the
+same: its limit is looked at after each request, its replacements wait for the master's next second.
 """
 
 import re
@@ -75,6 +76,14 @@ def _unbounded(leaky, args):
     return statistics.median(rates)
 
 
+def _told(leaks):
+    """Of workers that ended, by preforkd's log: peaks, and sizes when successors started; MB."""
+    log = leaks.log_text()
+    peaks = [float(size) * {"M": 1, "G": 1024}[unit]
+             for size, unit in re.findall(r"peak RSS ([\d.]+)([MG])", log)]
+    return peaks, [float(size) for size in re.findall(r"reload-on-rss: ([\d.]+)M of", log)]
+
+
 def _measure(plain, leaky, args):
     """Slices of both in turn; what was said of the peaks."""
     slices = {"plain": [], "leaky": []}
@@ -85,16 +94,29 @@ def _measure(plain, leaky, args):
             for turn in range(max(2, round(args.seconds / args.slice))):
                 for side, server in sides if turn % 2 else sides[::-1]:
                     slices[side].append(_slice(server, args))
-        log = leaks.log_text()
-    told = [float(size) * {"M": 1, "G": 1024}[unit]
-            for size, unit in re.findall(r"peak RSS ([\d.]+)([MG])", log)]
-    started = [float(size) for size in re.findall(r"reload-on-rss: ([\d.]+)M of", log)]
-    return slices, max([peaks.most / _MIB] + told), started
+        told, started = _told(leaks)
+    return slices, [peaks.most / _MIB] + told, started
 
 
-def _report(label, slices, peak, started, unbounded, wanted):
+def _steady(label, leaky, args):
+    """The leaking side alone, without the pauses of taking turns: only peaks, and what is lost."""
+    with leaky as leaks, _Peaks(leaks.pid) as watched:
+        slices = [_slice(leaks, args) for _ in range(max(2, round(args.seconds / args.slice)))]
+        peaks, _ = _told(leaks)
+    peaks.sort()
+    lost = {name: sum(one[name] for one in slices) for name in benchlib.FAILURES}
+    benchlib.say("%s, no pauses: peaks of %d workers: median %.1f, nine in ten below %.1f, highest "
+                 "%.1f MB, %d above %d MB; lost: %s" % (
+                     label, len(peaks), statistics.median(peaks), peaks[len(peaks) * 9 // 10],
+                     max(peaks[-1], watched.most / _MIB), sum(peak > PEAK_MB for peak in peaks),
+                     PEAK_MB, benchlib.failures(lost)))
+    return {"slices": slices, "peaks_mb": peaks, "lost": lost}
+
+
+def _report(label, slices, peaks, started, unbounded, wanted):
     """One server: two rows, and for ours the targets."""
     leaky, plain = slices["leaky"], slices["plain"]
+    peak = max(peaks)
     recycles = sum(one["recycles"] for one in leaky)
     lost = {name: sum(one[name] for one in leaky) for name in benchlib.FAILURES}
     rate = statistics.median(b["requests_per_second"] / max(1.0, a["requests_per_second"])
@@ -108,8 +130,10 @@ def _report(label, slices, peak, started, unbounded, wanted):
         statistics.median(one["p99_ms"] for one in leaky), max(one["max_ms"] for one in leaky),
         benchlib.failures(lost)))
     if started:
-        benchlib.say("    successors were started at %.1f MB (%.1f to %.1f)" % (
-            statistics.median(started), min(started), max(started)))
+        benchlib.say("    successors were started at %.1f MB (%.1f to %.1f); peaks of all workers: "
+                     "median %.1f, nine in ten below %.1f MB" % (
+                         statistics.median(started), min(started), max(started),
+                         statistics.median(peaks), sorted(peaks)[len(peaks) * 9 // 10]))
     failed = sum(lost.values())
     met = {"peak": ("peak <= %d MB" % PEAK_MB, peak <= PEAK_MB),
            "started": ("successor started before %d MB" % STARTED_MB,
@@ -118,7 +142,7 @@ def _report(label, slices, peak, started, unbounded, wanted):
            "lost": ("nothing lost", failed == 0)}
     for name in wanted:
         benchlib.verdict("%s: %s" % (label, met[name][0]), met[name][1])
-    return {"slices": slices, "peak_mb": peak, "started_mb": started, "throughput": rate,
+    return {"slices": slices, "peaks_mb": peaks, "started_mb": started, "throughput": rate,
             "recycles": recycles, "lost": lost}
 
 
@@ -135,7 +159,8 @@ def _cases(args, found):
         yield ("preforkd, %s, exec" % worker_class, missing,
                lambda c=worker_class: _ours("bench_leak", c, args, preload="no"),
                lambda c=worker_class: _ours("bench_touch", c, args, preload="no"),
-               lambda c=worker_class: _ours("bench_leak", c, args, preload="no", **limit),
+               lambda c=worker_class: _ours("bench_leak", c, args, preload="no",
+                                            recycle_concurrency=args.workers, **limit),
                ("started", "lost"))
     missing = None if "uWSGI" in found else "uWSGI"
     for key in ("reload-on-rss", "evil-reload-on-rss"):
@@ -161,6 +186,10 @@ def run(args):
         if missing:
             benchlib.say("%s: not run: no %s" % (label, missing))
             continue
+        if args.steady:
+            if "peak" in wanted:
+                raw[label] = _steady(label, leaky(), args)
+            continue
         raw[label] = _report(label, *_measure(plain(), leaky(), args),
                              _unbounded(unbounded, args), wanted)
     return raw
@@ -169,4 +198,5 @@ def run(args):
 if __name__ == "__main__":
     benchlib.main(__doc__, run, seconds=(8.0, "of load on each side"),
                   slice=(1.0, "seconds of a slice"), workers=(2, "workers"),
-                  connections=(8, "connections"), only=("", "kinds that contain that"))
+                  connections=(8, "connections"), only=("", "kinds that contain that"),
+                  steady=(0, "1: only the side that leaks, without pauses, and only its peaks"))

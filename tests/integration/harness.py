@@ -44,6 +44,11 @@ MULTIPLIER = float(os.environ.get("TEST_TIMEOUT_MULTIPLIER") or 1)
 PATIENCE = 20                   # seconds that most things may take at the very most
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|: runtime error: |SUMMARY: \w+Sanitizer")
 
+# A shell has what it starts in the background ignore these, and so would all that is started here.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
+
 Answer = collections.namedtuple("Answer", "status headers body")
 
 
@@ -657,6 +662,12 @@ class Load:
             self.process.wait()
             raise Late("the load does not end") from None
         self.result = json.loads(out.strip().splitlines()[-1]) if out.strip() else {}
+
+    def so_far(self):
+        """Good answers until now, before the end."""
+        self.process.stdin.write("?\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
 
     @property
     def ok(self):

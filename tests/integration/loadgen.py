@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Clients that count what becomes of every request; started by harness.Load.
 
-argv[1] is the plan as JSON. Prints "started" after the first good answer, runs until its
-stdin ends, then prints the counts as JSON:
+argv[1] is the plan as JSON. Prints "started" after the first good answer and the number of good
+answers whenever something comes on its stdin; when stdin ends, it ends and prints the counts as
+JSON:
 ok, refused (no connection), reset (connection broken before or within the answer), lost (a
 kept-alive connection closed instead of answering; the client would have to guess whether to
 send it again), timeout, bad (another status or body than expected), pids (who answered, when
@@ -182,7 +183,7 @@ def main():
         return
     print("started", flush=True)
     while os.read(0, 1024):
-        pass
+        print(sum(client.counts["ok"] for client in clients), flush=True)
     stop.set()
     for client in clients:
         client.join(plan["timeout"] + 5)

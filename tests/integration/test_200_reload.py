@@ -42,6 +42,31 @@ class Good(harness.Case):
         self.assertEqual(status["last_reload"]["generation"], 2)
         self.assertEqual(status["recycles"]["reload"], 2)
 
+    def test_while_the_first_generation_boots(self):
+        """The call waits for it, is told so, and is answered when its own reload is done."""
+        p = self.preforkd(wsgi="mine:app", files={"wait": "", "mine.py": (
+            "import os, time\nwhile os.path.exists('wait'):\n    time.sleep(0.01)\n" + GOOD)})
+        p.wait_log("1 worker on")
+        c = p.ctl_start("reload")
+        p.wait_log("reload asked by")
+        os.unlink(p.path("wait"))
+        out, err = c.communicate(timeout=harness.stretched(30))
+        self.assertEqual(c.returncode, 0, err)
+        self.assertIn("waits for the first generation", out + err)
+        self.assertIn("generation 2", out)
+        self.assertEqual(p.wait_ready()["generation"], 2)
+
+    def test_stopped_while_the_first_generation_boots(self):
+        """The call that waits for it is told that there will be no reload."""
+        p = self.preforkd(wsgi="mine:app", files={"mine.py": "import time\ntime.sleep(60)\n"})
+        p.wait_log("1 worker on")
+        c = p.ctl_start("reload")
+        p.wait_log("reload asked by")
+        p.stop()
+        _, err = c.communicate(timeout=harness.stretched(30))
+        self.assertEqual(c.returncode, 1)
+        self.assertIn("preforkd stops", err)
+
     def test_one_after_another(self):
         """Never fewer ready workers than wanted, never more than one successor starting."""
         p = self.preforkd(files={"mine.py": "import time\ntime.sleep(0.15)\n" + GOOD},

@@ -140,9 +140,13 @@ class Bad(harness.Case):
 
     def test_dies_within_canary_time(self):
         """Ready, then dead, and with it what it had accepted."""
-        p = self.app(canary_time="1s", preload="no")
+        p = self.app(canary_time="2s", preload="no")
         self.fails(p, lambda: p.write("mine.py", (
-            "import os, threading\nthreading.Timer(0.4, os._exit, [3]).start()\n" + GOOD)),
+            "import os, threading\n"
+            "from plain import app as plain\n"
+            "def app(environ, start):\n"
+            "    threading.Timer(0.1, os._exit, [3]).start()\n"
+            "    return plain(environ, start)\n")),
             r"ended within canary-time", may_lose=3)
 
     def test_a_removed_address_stays_until_the_commit(self):

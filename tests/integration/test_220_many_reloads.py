@@ -144,19 +144,24 @@ class Many(harness.Case):
         """Ten reloads, good and bad, leave the master with as many as before."""
         p = self.preforkd(files={"mine.py": GOOD}, wsgi="mine:app", worker_log="./w.log",
                           status_listen="127.0.0.1:%d" % harness.free_port(),
-                          listen=["127.0.0.1:0", "unix:a.sock"])
+                          listen=["127.0.0.1:0", "unix:a.sock"], memory_interval="100ms")
         p.wait_ready()
 
         def count():
             """Open descriptors of the master."""
             return len(os.listdir("/proc/%d/fd" % p.pid))
+
+        def settle():
+            """The master opens what it reads of a process when it first measures it."""
+            p.wait_status(lambda s: s["state"] == "running" and
+                          all(one["pss_bytes"] for one in s["workers"] + s["molds"]))
         self.assertEqual(p.ctl("reload")[0], 0)
-        p.wait_ready()
+        settle()
         before = count()
         for i in range(10):
             p.write("mine.py", GOOD if i % 2 else "raise OSError\n")
             p.ctl("reload")
-        p.wait_ready()
+        settle()
         wait_until(lambda: count() <= before, 5, "descriptors: %d" % before)
 
     def test_load_from_threads(self):

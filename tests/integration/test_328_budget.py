@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The ladder of one worker's limits, and the memory that there is for all of them."""
 
+import http.client
+import os
 import re
 import threading
 import time
@@ -17,6 +19,10 @@ LEAK = ("KEPT = []\n"
         "    return [b'ok']\n")
 
 
+# Leaks 100 kB with each request; from a moment on it does not start before it may.
+SLOW = ("import os, time\n"
+        "while os.path.exists('is-slow'):\n"
+        "    time.sleep(0.02)\n") + LEAK % 100000
 # One call of the interpreter, with its lock held all the time.
 EAT = ("def app(environ, start_response):\n"
        "    bytearray(2 << 30)\n"
@@ -44,47 +50,23 @@ def budget_of(status):
     return status["memory"]["budget"] or {}
 
 
-class Load:
-    """Threads that ask until they are told to stop; every request counts."""
+class Limited(harness.Case):
+    """Workers that are looked at often."""
 
-    def __init__(self, process, clients, path="/"):
-        """Begins at once."""
-        self.process, self.path = process, path
-        self.done, self.errors = 0, []
-        self.lock, self.over = threading.Lock(), threading.Event()
-        self.threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
-        for thread in self.threads:
-            thread.start()
-
-    def _ask(self):
-        """One client, a connection for each request."""
-        while not self.over.is_set():
-            try:
-                self.process.text(self.path)
-                with self.lock:
-                    self.done += 1
-            except Exception as exc:  # pylint: disable=broad-except
-                with self.lock:
-                    self.errors.append(repr(exc))
-
-    def stop(self):
-        """Ends; the requests that were answered."""
-        self.over.set()
-        for thread in self.threads:
-            thread.join(60)
-        return self.done
-
-
-class Ladder(harness.Case):
-    """Limits of one worker."""
+    WORKERS = 1
 
     def start(self, **kw):
-        """One ready worker that is looked at often."""
-        settings = dict(workers=1, memory_interval="100ms", preload="no", min_worker_lifetime=0)
+        """Ready ones."""
+        settings = dict(workers=self.WORKERS, memory_interval="100ms", preload="no",
+                        min_worker_lifetime=0)
         settings.update(kw)
         p = self.preforkd(**settings)
         p.wait_ready(settings["workers"])
         return p
+
+
+class Ladder(Limited):
+    """Limits of one worker."""
 
     def test_multiple_of_a_fresh_worker(self):
         """Known once a worker is ready, and shown in the log in bytes."""
@@ -125,12 +107,18 @@ class Ladder(harness.Case):
                       s["workers"][0]["serial"] > before)
         self.assertRegex(p.log(), r"evil-reload-on-uss: \d+\.\dM of 100\.0M; SIGKILL")
 
+    def ask_in_vain(self, p):
+        """A request whose worker is killed."""
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            p.text("/")
+
     def test_one_request_eats_memory(self):
         """2 GB in one call that never lets the agent run: killed before 700 MB."""
         p = self.start(evil_reload_on_rss="500M", memory_interval="1s", wsgi="eat:app",
                        worker_class="sync", files={"eat.py": EAT})
         pid, peak = p.status()["workers"][0]["pid"], 0
-        load = Load(p, 1)
+        asking = threading.Thread(target=self.ask_in_vain, args=(p,))
+        asking.start()
         try:
             while True:
                 with open("/proc/%d/status" % pid, encoding="ascii") as lines:
@@ -138,7 +126,8 @@ class Ladder(harness.Case):
                 peak = max(peak, int(found.group(1)) >> 10 if found else 0)
         except OSError:
             pass            # it is gone
-        load.stop()
+        asking.join(harness.stretched(60))
+        self.assertFalse(asking.is_alive())
         self.assertGreater(peak, 400)
         self.assertLess(peak, 700)
         self.assertRegex(p.log(), r"evil-reload-on-rss: [56]\d\d\.\dM of 500\.0M; SIGKILL")
@@ -174,16 +163,10 @@ class Ladder(harness.Case):
         self.assertRegex(p.log(), r"reload-on-pss: \d+\.\dM of 80\.0M after")
 
 
-class Budget(harness.Case):
+class Budget(Limited):
     """memory-limit as a size of one's own, and in a real group."""
 
-    def start(self, **kw):
-        """Ready workers that are looked at often."""
-        settings = dict(workers=3, memory_interval="100ms", preload="no", min_worker_lifetime=0)
-        settings.update(kw)
-        p = self.preforkd(**settings)
-        p.wait_ready(settings["workers"])
-        return p
+    WORKERS = 3
 
     def test_largest_goes_first(self):
         """One that has grown, and no other."""
@@ -192,7 +175,7 @@ class Budget(harness.Case):
         self.assertEqual(budget_of(s)["limit_bytes"], 800 * MIB)
         self.assertEqual(budget_of(s)["high_bytes"], 200 * MIB)
         serials = {w["serial"] for w in s["workers"]}
-        p.text("/leak?150")
+        p.text("/leak?200")
         s = p.wait_status(lambda s: s["recycles"]["memory-limit"] == 1 and
                           all(w["state"] == "ready" for w in s["workers"]))
         self.assertEqual(len(serials & {w["serial"] for w in s["workers"]}), 2)
@@ -200,6 +183,30 @@ class Budget(harness.Case):
                                   r"; it has \d+\.\dM "
                                   r"more than a fresh worker after \d+ requests; successor pid")
         self.assertRegex(p.ctl("status")[1], r"(?m)^memory-limit: \S+ of 800\.0M used")
+        metrics = p.ctl("metrics")[1]
+        for line in ("memory_limit_bytes %d" % (800 * MIB), "memory_high_bytes %d" % (200 * MIB),
+                     "memory_limit_by_others 0", "memory_limit_futile 0", "trims_total 0"):
+            self.assertIn("\npreforkd_%s\n" % line, metrics)
+        self.assertRegex(metrics, r"\npreforkd_memory_limit_workers_bytes \d{8,}\n")
+
+    def test_reload_without_room(self):
+        """It is tried, and the log says what is lacking."""
+        p = self.start(memory_limit="800M")
+        p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
+        self.assertEqual(p.ctl("reload")[0], 0)
+        self.assertNotRegex(p.log(), "reload: memory-limit")
+        p.wait_ready()
+        s = p.wait_status(lambda s: all(w["uss_bytes"] for w in s["workers"]))
+        used = sum(w["uss_bytes"] for w in s["workers"])
+        p.write_ini(memory_limit="%dM" % (used // MIB + 4), memory_high="100%")
+        self.assertEqual(p.ctl("reload")[0], 0)
+        p.wait_ready()
+        p.wait_status(lambda s: budget_of(s)["limit_bytes"] < 800 * MIB)
+        mark = p.mark()
+        self.assertEqual(p.ctl("reload")[0], 0)
+        p.wait_log(r"reload: memory-limit = \S+M lacks about \d+\.\dM for a new worker beside "
+                   r"those of now, \d+\.\dM are used; the reload goes on", since=mark)
+        p.wait_ready()
 
     def test_workers_that_do_not_fit(self):
         """Fewer are run, the log says why, and a better limit brings them back."""
@@ -219,18 +226,32 @@ class Budget(harness.Case):
         """One finishes before its successor starts, and that is said; nobody is refused."""
         p = self.start(workers=2, memory_limit="70M", memory_high="100%")
         p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
-        load = Load(p, 2)
-        p.text("/leak?30")
-        p.wait_status(lambda s: budget_of(s)["used_bytes"] > 55 * MIB)
-        self.assertEqual(p.ctl("recycle", "all")[0], 0)
-        p.wait_status(lambda s: s["recycles"]["request"] + s["recycles"]["memory-limit"] == 2
-                      and len([w for w in s["workers"] if w["state"] == "ready"]) == 2)
-        done = load.stop()
-        self.assertEqual(load.errors, [])
-        self.assertGreater(done, 10)
+        with p.load(clients=2, pause=0, timeout=60) as load:
+            p.text("/leak?30")
+            p.wait_status(lambda s: budget_of(s)["used_bytes"] > 55 * MIB)
+            self.assertEqual(p.ctl("recycle", "all")[0], 0)
+            p.wait_status(lambda s: s["recycles"]["request"] + s["recycles"]["memory-limit"] == 2
+                          and len([w for w in s["workers"] if w["state"] == "ready"]) == 2)
+        self.assertEqual(load.failed, 0, load.result)
+        self.assertGreater(load.ok, 10)
         self.assertRegex(p.log(), r"(request|memory-limit): .*; memory has no room for two, so it "
                                   r"finishes before "
                                   r"its successor starts")
+
+    def test_successor_that_takes_too_long(self):
+        """The old worker has grown to the limit meanwhile: it goes first, and nobody is refused."""
+        p = self.start(workers=2, memory_limit="120M", memory_high="70%", wsgi="slow:app",
+                       files={"slow.py": SLOW})
+        p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
+        p.write("is-slow", "")
+        with p.load(clients=2, pause=0.01, timeout=60) as load:
+            p.wait_log(r"memory-limit: 120\.0M are nearly used up, and its successor is not ready "
+                       r"yet; it finishes now", timeout=60)
+            os.unlink(p.path("is-slow"))
+            p.wait_log(r"ended: .*peak RSS")
+            p.wait_ready(2)
+        self.assertEqual(load.failed, 0, load.result)
+        self.assertEqual(p.status()["crashes"], 0)
 
     @needs_box
     def test_others_grow(self):
@@ -261,11 +282,10 @@ class Budget(harness.Case):
         self.addCleanup(box.remove)
         p = self.start(workers=4, wsgi="leak:app", files={"leak.py": LEAK % 40000},
                        preexec=box.enter, threads=2)
-        load = Load(p, 4)
-        s = p.wait_status(lambda s: s["recycles"]["memory-limit"] >= 6, timeout=60)
-        done = load.stop()
-        self.assertEqual(load.errors, [])
-        self.assertGreater(done, 600)
+        with p.load(clients=4, pause=0, timeout=60) as load:
+            s = p.wait_status(lambda s: s["recycles"]["memory-limit"] >= 6, timeout=60)
+        self.assertEqual(load.failed, 0, load.result)
+        self.assertGreater(load.ok, 600)
         self.assertEqual((s["oom_kills"], box.oom_kills()), (0, 0))
 
     @needs_box

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Who gets new connections."""
 
+import collections
+import http.client
 import os
 import signal
 import time
@@ -77,12 +79,68 @@ class Lanes(Case):
                            threads=None)
             self.assertEqual(sockets_at(p.address()[1]), 2)
 
+    @harness.needs_module("gunicorn")
+    def test_connections_that_return(self):
+        """Those of a worker that is replaced are dealt out, not all to its successor."""
+        p = self.serve("per-slot", 1, worker_class="gthread", threads=2, keepalive=600)
+        kept = [Kept(p.address()) for _ in range(48)]
+        first, = p.pids()
+        self.assertEqual({one.pid() for one in kept}, {str(first)})
+        p.ctl("scale", "2")
+        p.wait_ready(2)
+        second, = set(p.pids()) - {first}
+        wait_until(lambda: self.pids(p, 20) == {str(second)}, what="the counts of connections")
+        others = [Kept(p.address()) for _ in range(16)]
+        self.assertEqual({one.pid() for one in others}, {str(second)})
+        self.assertEqual(p.ctl("--no-wait", "recycle", "1")[0], 0)
+        again = collections.Counter()
+
+        def all_moved():
+            """Each asks, and once more at once when its connection was ended."""
+            for one in list(kept):
+                pid = one.pid()
+                if pid == str(first) and not one.is_open:
+                    pid = one.pid()
+                if pid != str(first):
+                    again[pid] += 1
+                    kept.remove(one)
+                    others.append(one)
+            return not kept
+        wait_until(all_moved, what="all connections at other workers")
+        # By the toss of a coin for each: 2 of 48 is what one in ten million runs would stay below.
+        self.assertEqual(set(again), {str(pid) for pid in p.pids() if pid != first}, again)
+        self.assertGreaterEqual(min(again.values()), 2)
+        for one in others:
+            one.close()
+
     def test_unix_is_shared(self):
         """A unix socket among per-slot addresses is served by everybody."""
         p = self.serve("per-slot", 2, listen=["127.0.0.1:0", "unix:run.sock"])
         path = p.path("run.sock")
         wait_until(lambda: {answer(ask(path))[1] for _ in range(20)} ==
                    {str(pid) for pid in p.pids()}, what="both on the unix socket")
+
+
+class Kept:
+    """A client that keeps its connection, and opens another one when the server ends it."""
+
+    def __init__(self, address):
+        """Opens nothing yet."""
+        self._connection = http.client.HTTPConnection(*address, timeout=harness.stretched(30))
+
+    def pid(self):
+        """Who answers."""
+        self._connection.request("GET", "/pid")
+        return self._connection.getresponse().read().decode()
+
+    @property
+    def is_open(self):
+        """Whether the server has kept the connection after its last answer."""
+        return self._connection.sock is not None
+
+    def close(self):
+        """Ends the connection."""
+        self._connection.close()
 
 
 class Rescaling(Case):

@@ -99,12 +99,30 @@ class Babble(harness.Case):
         mark = p.mark()
         p.text("/channel?close")
         # the agent takes it for the master's end and ends itself; or it lives on, agent lost
-        wait_until(lambda: not is_alive(pid) or p.workers()[0]["agent_lost"])
+        wait_until(lambda: not is_alive(pid) or any(
+            w["pid"] == pid and w["agent_lost"] for w in p.workers()))
         p.wait_log(r"slot 1 pid %d" % pid, since=mark)
         p.wait_ready(1)
         self.assertEqual(p.text("/"), "hello")
         self.assertEqual(p.ctl("recycle")[0], 0)
         self.assertEqual(p.stop(), 0)
+
+    def test_loses_its_channel(self):
+        """Who lives on without noticing is told of once, and replaced when asked for."""
+        p = self.preforkd(workers=1, memory_interval="100ms")
+        p.wait_ready()
+        pid, mark = p.pids()[0], p.mark()
+        p.text("/channel?replace")
+        p.wait_log("slot 1 pid %d .*: closed its channel but lives: no counts and heartbeats any "
+                   "more" % pid, since=mark)
+        self.assertTrue(p.workers()[0]["agent_lost"])
+        for _ in range(3):
+            self.assertEqual(p.text("/pid"), str(pid))
+        self.assertEqual(p.ctl("recycle")[0], 0)
+        p.wait_ready(1)
+        self.assertNotEqual(p.text("/pid"), str(pid))
+        self.assertEqual(p.stop(), 0)
+        self.assertEqual(p.log().count("but lives"), 1)
 
     def test_command_closes_its_channel(self):
         """A command that does not want it is fine."""

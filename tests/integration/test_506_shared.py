@@ -120,6 +120,8 @@ class Grandchildren(harness.Case):
         harness.kill(pid)
         wait_until(lambda: harness.parent_of(child) not in (pid, None))
         p.wait_ready(1)
+        # its successor has one, too
+        self.addCleanup(harness.kill, wait_until(lambda: harness.children_of(p.pids()[0]))[0])
         harness.kill(child)
         wait_until(lambda: not os.path.exists("/proc/%d" % child) or
                    harness.parent_of(child) != p.pid)

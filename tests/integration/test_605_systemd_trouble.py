@@ -136,7 +136,8 @@ class Trouble(SystemdCase):
 
     def test_killed_for_memory(self):
         """The kernel takes a worker of a service at its limit: reason oom, the service stays."""
-        s = self.service("oom", "MemoryMax=160M\nMemorySwapMax=0", workers=2, timeout=0)
+        s = self.service("oom", "MemoryMax=160M\nMemorySwapMax=0", workers=2, timeout=0,
+                         memory_limit="no")
         if not self.has_limit(s, 160 << 20):
             self.skipTest("MemoryMax= has no effect here")
         s.wait_status(lambda st: [w["state"] for w in st["workers"]] == ["ready"] * 2)

@@ -166,7 +166,7 @@ class Scrape(harness.Case):
 COUNTERS = {
     "preforkd_requests_total", "preforkd_recycles_total", "preforkd_crashes_total",
     "preforkd_oom_kills_total", "preforkd_boot_failures_total",
-    "preforkd_dry_run_recycles_total"}
+    "preforkd_dry_run_recycles_total", "preforkd_trims_total", "preforkd_trimmed_bytes_total"}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import unittest
 
-from fake_master import APPS, LAUNCHER, PYTHON, has_module
+from fake_master import APPS, LAUNCHER, PATIENCE, PYTHON, has_module
 from fake_mold import MoldCase
 from support import get, main, until
 
@@ -303,6 +303,20 @@ class Trial(unittest.TestCase):
             text = self.trial("os.register_at_fork(%s=lambda: time.sleep(1000))" % when)
             self.assertEqual(text, "a fork hangs for more than 0.4 s, perhaps in a function of "
                              "os.register_at_fork()")
+
+    def test_hangs_early(self):
+        """Before the process between leads a group of its own."""
+        self.assertIn("hangs", self.trial("forking.setpgid = lambda *args: time.sleep(1000)"))
+
+    def test_threads_want_the_interpreter(self):
+        """The process between is not asked for it by threads that it does not have."""
+        code = ("import _thread\ndef spin():\n    while True:\n        pass\n"
+                "for _ in range(2):\n    _thread.start_new_thread(spin, ())\n"
+                "interval, forker = sys.getswitchinterval(), forking.Forker()\n"
+                "found = next(filter(None, (forker.trial(%r) for _ in range(30))), None)\n"
+                "print(found, sys.getswitchinterval() == interval, flush=True)\n"
+                "os._exit(0)" % PATIENCE)
+        self.assertEqual(self.trial(code), "None True")
 
     def test_fails(self):
         """No process for the worker, or something strange."""

@@ -83,6 +83,17 @@ class Serving:
         worker.wait_for(lambda w: any(m.get("REQUESTS") == "4" for m in w.messages[count:]),
                         "REQUESTS=4 again")
 
+    def test_count(self):
+        """Counts are told when they are asked for, changed or not."""
+        worker = self.worker()
+        worker.ready()
+        get(worker.address)
+        worker.requests(1)
+        count = len(worker.messages)
+        worker.send("COUNT=1")
+        worker.wait_for(lambda w: any(m.get("REQUESTS") == "1" for m in w.messages[count:]),
+                        "REQUESTS=1 again")
+
     def test_sockets_untouched(self):
         """O_NONBLOCK and the backlog belong to all processes."""
         worker = self.worker()

@@ -95,6 +95,19 @@ class Streams:
         self.assertEqual(websocket.ask("hello"), (TEXT, "hello"))
         return worker, websocket
 
+    def test_connections(self):
+        """Each is told of, although it is no request: when it comes and when it goes."""
+        worker, first = self.open()
+        worker.wait_for(lambda w: w.last("CONNECTIONS") == "1", "CONNECTIONS=1")
+        second = WebSocket(worker.address)
+        self.addCleanup(second.sock.close)
+        worker.wait_for(lambda w: w.last("CONNECTIONS") == "2", "CONNECTIONS=2")
+        for websocket in (first, second):
+            websocket.send(TEXT, b"bye")
+            self.assertEqual(websocket.close_code(), 1000)
+        worker.wait_for(lambda w: w.last("CONNECTIONS") == "0", "CONNECTIONS=0")
+        self.assertIn(worker.last("REQUESTS"), ("0", None))
+
     def test_finishes(self):
         """An open websocket works on while the worker drains, and its end ends the worker."""
         worker, websocket = self.open(beat=0.1)

@@ -37,13 +37,14 @@ struct sim_slot {
 	struct sim_worker *serving, *successor;
 	bool crashed;			/* since it was last ready */
 	bool broken;			/* its worker goes before the next one starts */
+	bool late;			/* its worker did not wait for the successor */
 	struct gov_worker broken_gov;
 	enum reason broken_reason;
 };
 
 /* Over all seeds: what never happened was not tried. */
 struct total {
-	uint64_t memory, breaks, trims;
+	uint64_t memory, breaks, let_go, late, trims;
 };
 
 struct sim {
@@ -61,7 +62,8 @@ struct sim {
 	enum gov_metric limit;		/* the one that is set */
 	uint64_t pool_limit, others;	/* 0: memory is plenty; what is not the workers' */
 	bool others_grow;		/* and nothing else does */
-	uint64_t breaks, trims;
+	bool forks;			/* workers are ready within a tick, but for a few */
+	uint64_t breaks, let_go, late, trims;
 	struct total *total;
 };
 
@@ -101,9 +103,13 @@ spawn(struct sim *s, unsigned slot, bool is_successor)
 	w->gov.is_successor = is_successor;
 	w->gov.max_requests = rnd(s, 3) == 0 ? 0 : 2000 + rnd(s, 400);
 	w->gov.max_lifetime_ms = rnd(s, 3) == 0 ? 60000 + rnd(s, 60000) : 0;
-	w->boot_until = s->now + 100 + rnd(s, BOOT_MAX - 100);
+	w->boot_until = s->now + TICK_MS;
+	if (!s->forks || rnd(s, 4) == 0)
+		w->boot_until += rnd(s, BOOT_MAX - TICK_MS);
 	w->fresh = (s->below_baseline ? 120 : 40) * MB + rnd(s, 20 * MB);
 	w->leak_per_s = rnd(s, 4) == 0 ? rnd(s, 8 * MB) : rnd(s, MB / 64);
+	if (s->forks && rnd(s, 8) == 0)
+		w->leak_per_s = rnd(s, 40 * MB);
 	/* No policy can stop a pool that leaks faster than workers boot. */
 	if (s->pool_limit != 0)
 		w->leak_per_s = s->others_grow ? 0 : w->leak_per_s / (s->n_slots + 8);
@@ -141,7 +147,6 @@ take_over(struct sim *s, struct sim_worker *w)
 	governor_boot_ok(&s->g);
 	if (slot->successor == w) {
 		slot->successor = NULL;
-		w->gov.is_successor = false;
 		if (old != NULL) {
 			if (old->gov.state != WS_READY)
 				broken(s, "slot %u: the old worker stopped serving first", w->slot);
@@ -153,8 +158,8 @@ take_over(struct sim *s, struct sim_worker *w)
 		}
 		slot->serving = w;
 	}
-	slot->crashed = false;
-	w->gov.breaks = false;
+	slot->crashed = slot->late = false;
+	w->gov.breaks = w->gov.is_successor = false;
 }
 
 static void
@@ -169,6 +174,7 @@ fail_boot(struct sim *s, struct sim_worker *w)
 			slot->serving->gov.has_successor = false;
 	} else {
 		slot->serving = NULL;
+		slot->late = false;
 	}
 	bury(s, w);
 }
@@ -181,8 +187,6 @@ crash(struct sim *s, struct sim_worker *w)
 	s->crashes++;
 	slot->crashed = true;
 	slot->serving = slot->successor;
-	if (slot->serving != NULL)
-		slot->serving->gov.is_successor = false;
 	slot->successor = NULL;
 	bury(s, w);
 }
@@ -254,6 +258,31 @@ break_first(struct sim *s, struct sim_worker *w, enum reason reason)
 	s->g.made_room++;
 }
 
+static void
+let_go(struct sim *s, struct sim_worker *w, bool is_late)
+{
+	struct sim_slot *slot = &s->slots[w->slot];
+
+	if (slot->serving != w || slot->successor == NULL)
+		broken(s, "slot %u: let go without a successor", w->slot);
+	if (is_late && !s->forks)
+		broken(s, "slot %u: let go for a successor that takes seconds", w->slot);
+	slot->serving = slot->successor;
+	slot->successor = NULL;
+	slot->crashed = true;		/* nobody serves for a moment */
+	slot->late = is_late;
+	s->recycles[slot->serving->reason]++;
+	w->gov.has_successor = false;
+	w->gov.breaks = !is_late;
+	w->gov.state = WS_DRAINING;
+	w->gov.drain_ms = s->now;
+	w->drain_until = s->now + rnd(s, 5000);
+	if (is_late)
+		s->late++;
+	else
+		s->let_go++;
+}
+
 static uint64_t
 used(const struct sim *s)
 {
@@ -278,6 +307,7 @@ look(struct sim *s)
 		s->view[i] = &s->all[i]->gov;
 		s->all[i]->gov.own_bytes = s->all[i]->rss - s->all[i]->shared;
 	}
+	governor_line_up(&s->g, &s->p, s->view, s->n_all);
 	governor_look(&s->g, &s->p, &b, s->view, s->n_all, s->now);
 	/* Without a successor that boots nothing helps. */
 	if (b.used > s->pool_limit && !s->others_grow && s->broken_total == 0)
@@ -312,6 +342,10 @@ govern(struct sim *s)
 			break_first(s, w, step.reason);
 			continue;
 		}
+		if (step.what == GOV_LET_GO) {
+			let_go(s, w, step.reason != REASON_MEMORY_LIMIT);
+			continue;
+		}
 		if (step.what != GOV_REPLACE)
 			broken(s, "unexpected step %d", step.what);
 		if (s->last_start != 0 && s->now - s->last_start < s->p.spacing_ms)
@@ -333,7 +367,7 @@ check(const struct sim *s)
 {
 	uint64_t patience = (s->n_slots + 1) * (BOOT_MAX + s->p.spacing_ms) / s->p.concurrency +
 	    8 * GOV_RANK_MS + s->broken_total * 2 + 2 * GOV_PROBE_MAX_MS;
-	size_t starting = 0, breaking = 0;
+	size_t starting = 0, breaking = 0, late = 0;
 
 	for (size_t i = 0; i < s->n_all; i++) {
 		const struct gov_worker *w = &s->all[i]->gov;
@@ -348,9 +382,13 @@ check(const struct sim *s)
 		broken(s, "%zu successors boot at once", starting);
 	if (breaking > 1)
 		broken(s, "%zu workers make room at once", breaking);
-	for (unsigned i = 0; i < s->n_slots; i++)
+	for (unsigned i = 0; i < s->n_slots; i++) {
+		late += s->slots[i].late;
 		if (s->slots[i].serving == NULL && !s->slots[i].crashed && !s->slots[i].broken)
 			broken(s, "slot %u serves nobody without a crash", i);
+	}
+	if (late > s->p.concurrency)
+		broken(s, "%zu slots wait for a successor at once", late);
 }
 
 static bool
@@ -412,7 +450,9 @@ run(size_t n_slots, uint64_t seed, struct total *total)
 		s.pool_limit = (s.shared + s.others + n_slots * (62 + rnd(&s, 40)) * MB) / 84 * 100;
 		s.others_grow = rnd(&s, 4) == 0;
 	}
+	s.forks = seed % 5 == 2 && s.pool_limit == 0;
 	governor_init(&s.g);
+	s.g.pool.b.boot_ms = s.forks ? TICK_MS : BOOT_MAX / 2;
 	governor_set_policy(&s.g, &s.p);
 	for (s.now = TICK_MS; s.now < (n_slots < MANY ? RUN_MS : RUN_MS / 5); s.now += TICK_MS) {
 		fill(&s);
@@ -437,6 +477,8 @@ run(size_t n_slots, uint64_t seed, struct total *total)
 		    (unsigned long long)s.recycles[REASON_MEMORY_LIMIT]);
 	s.total->memory += s.recycles[REASON_MEMORY_LIMIT];
 	s.total->breaks += s.breaks;
+	s.total->let_go += s.let_go;
+	s.total->late += s.late;
 	s.total->trims += s.trims;
 	of_memory = s.recycles[gov_metric_reason(s.limit)];
 	if (s.below_baseline && of_memory > n_slots)
@@ -462,9 +504,15 @@ main(int argc, char **argv)
 
 	for (unsigned i = 0; i < seeds; i++)
 		run(slots, first + i, &total);
+	if (seeds >= 20 && slots >= 3 && total.late == 0) {
+		printf("nobody was let go for a successor that is late\n");
+		return 1;
+	}
 	printf("%u seeds from %u, %zu slots: every promise held; %llu recycles for the pool's memory, "
-	    "%llu of them and others without room for two, %llu trims\n", seeds, first, slots,
-	    (unsigned long long)total.memory, (unsigned long long)total.breaks,
+	    "%llu of them and others without room for two, %llu let go early, %llu of them above a "
+	    "limit, %llu trims\n", seeds, first, slots, (unsigned long long)total.memory,
+	    (unsigned long long)total.breaks,
+	    (unsigned long long)(total.let_go + total.late), (unsigned long long)total.late,
 	    (unsigned long long)total.trims);
 	return 0;
 }

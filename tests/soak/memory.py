@@ -35,6 +35,13 @@ def _start(box, **settings):
     return p
 
 
+def _what_led_to_it(p, lines=25):
+    """Prints the log up to the first kill by the kernel."""
+    log = p.log().splitlines()
+    at = next((i for i, line in enumerate(log) if "killed by the kernel" in line), len(log) - 1)
+    print("\n".join(log[max(0, at - lines):at + 5]))
+
+
 def limited(seconds, **settings):
     """What went wrong in that time, and how often workers were replaced."""
     with Box(LIMIT, swap=False) as box:
@@ -49,6 +56,8 @@ def limited(seconds, **settings):
                 (box.oom_kills(), "kills in the group"), (status["crashes"], "crashes")) if n]
             if recycles < seconds / 30:
                 wrong.append("only %d recycles: it does not leak" % recycles)
+            if wrong:
+                _what_led_to_it(p)
             return wrong, recycles, load.ok
         finally:
             p.stop()

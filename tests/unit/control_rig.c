@@ -3,6 +3,8 @@
  */
 #include "control_rig.h"
 
+#include "own_files.h"
+
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +13,7 @@
 
 struct ev_loop *loop;
 struct control *control;
-char folder[64];
+char folder[OWN_PATH_MAX];
 char path[128];
 
 struct asked asked;
@@ -118,8 +120,7 @@ rig_setup(void)
 	struct control_path where = { .path = path, .mode = 0600, .gid = (gid_t)-1 };
 	struct err e;
 
-	snprintf(folder, sizeof(folder), "/tmp/test_control.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
+	own_folder(folder);
 	snprintf(path, sizeof(path), "%s/run/shop/control", folder);
 	memset(&asked, 0, sizeof(asked));
 	logged[0] = '\0';
@@ -134,17 +135,10 @@ rig_setup(void)
 void
 rig_teardown(void)
 {
-	char sub[128];
-
 	control_free(control);
 	control = NULL;
 	ev_loop_destroy(loop);
-	unlink(path);
-	snprintf(sub, sizeof(sub), "%s/run/shop", folder);
-	rmdir(sub);
-	snprintf(sub, sizeof(sub), "%s/run", folder);
-	rmdir(sub);
-	rmdir(folder);
+	own_folder_remove(folder);
 }
 
 void

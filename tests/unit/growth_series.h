@@ -17,12 +17,15 @@
 
 enum shape {
 	FLAT, WARM, SAW, WARM_SAW, CACHE, LOG, STEP, WAVES, SPIKES, RAMP, QUIET, DAY,	/* healthy */
-	LEAK, LEAK_AFTER_WARM, LEAK_IN_TEETH, IDLE_LEAK, SHAPES
+	EXPORT, LATE_RAMP, SOCKETS, SOCKET_WAVES,
+	LEAK, LEAK_AFTER_WARM, LEAK_IN_TEETH, LATE_LEAK, IDLE_LEAK, SHAPES
 };
 
 static const char *const shape_names[SHAPES] = {
 	"flat", "warm", "saw", "warm saw", "cache", "log", "step", "waves", "spikes", "ramp",
-	"quiet", "day", "leak", "leak after warm", "leak in teeth", "idle leak",
+	"quiet", "day", "export", "late ramp", "sockets", "socket waves",
+	"leak", "leak after warm", "leak in teeth", "late leak",
+	"idle leak",
 };
 
 struct random {
@@ -74,7 +77,7 @@ make_series(enum shape shape, uint64_t seed, struct made *m)
 	static const size_t counts[] = { 60, 120, 300, 600 };
 	static const double steps[] = { 0.5, 1.0, 1.0, 2.0 }, rates[] = { 5, 20, 100, 500 };
 	struct random r = { .state = seed * 1000003 + (uint64_t)shape };
-	double drift = 0.0, done = 0.0, tooth, period, fill, tau, at, phase;
+	double drift = 0.0, done = 0.0, late = 0.0, tooth, period, fill, tau, at, phase;
 	bool is_leak = shape >= LEAK;
 
 	memset(m, 0, sizeof(*m));
@@ -94,19 +97,36 @@ make_series(enum shape shape, uint64_t seed, struct made *m)
 	phase = random_between(&r, 0.0, 6.0);
 	m->leak = (shape == IDLE_LEAK ? 1.0 / m->seconds : 1.0 / m->requests) *
 	    (random_between(&r, 12 * MIB, 40 * MIB) + 0.4 * m->base);
+	if (shape == EXPORT || shape == LATE_RAMP)
+		late = random_between(&r, 0.6, 0.85);
+	if (shape == LATE_LEAK) {
+		late = random_between(&r, 0.5, 0.8) * m->requests;
+		m->leak *= m->requests / (m->requests - late);
+	}
 	for (size_t i = 0; i < m->n; i++) {
 		struct growth_sample *s = &m->samples[i];
 		double t = (double)i * m->dt, part = t / m->seconds;
 		double in_flight = random_between(&r, 0.0, 4.0);
-		double rate = m->rps * (1.0 + 0.2 * random_noise(&r)), y;
+		double rate = m->rps * (1.0 + 0.2 * random_noise(&r)), connections = 4.0, y;
 
 		drift = 0.9 * drift + 0.45 * m->noise * random_noise(&r);
 		if (shape == QUIET || shape == IDLE_LEAK)
 			rate = in_flight = 0.0;
 		if (shape == DAY)
 			rate *= 0.6 + 0.5 * sin(6.3 * part + phase);
+		/* one request builds something large, and nobody else comes */
+		if (shape == EXPORT && part > late) {
+			rate = 0.0;
+			in_flight = 1.0;
+		}
+		if (shape == SOCKETS || shape == SOCKET_WAVES) {
+			rate = i % 20 == 0 ? rate : 0.0;
+			in_flight = 0.0;
+		}
 		done += MAX_OF(rate, 0.0) * m->dt;
 		y = m->base + drift;
+		if (shape == EXPORT)
+			y += m->amount * MAX_OF(part - late, 0.0) / (1.0 - late);
 		if (shape == WARM || shape == WARM_SAW || shape == DAY)
 			y += m->amount * (1.0 - exp(-done / m->requests / tau));
 		if (shape == SAW || shape == WARM_SAW)
@@ -121,7 +141,10 @@ make_series(enum shape shape, uint64_t seed, struct made *m)
 			in_flight = 10.0 + 9.0 * sin(18.8 * part + phase) + random_noise(&r);
 		if (shape == RAMP)
 			in_flight = 1.0 + 20.0 * part + random_noise(&r);
-		if (shape == WAVES || shape == RAMP)
+		if (shape == LATE_RAMP)
+			in_flight = 1.0 + 20.0 * MAX_OF(part - late, 0.0) / (1.0 - late) +
+			    0.2 * random_noise(&r);
+		if (shape == WAVES || shape == RAMP || shape == LATE_RAMP)
 			y += MAX_OF(in_flight, 0.0) * 1.5 * MIB;
 		if (shape == SPIKES && random_next(&r) % 20 == 0)
 			y += 3.0 * m->amount;
@@ -132,12 +155,21 @@ make_series(enum shape shape, uint64_t seed, struct made *m)
 		if (shape == IDLE_LEAK)
 			y += m->leak * t;
 		else if (is_leak)
-			y += m->leak * done;
+			y += m->leak * MAX_OF(done - late, 0.0);
+		/* more and more of them wait for news, and ask for nothing */
+		if (shape == SOCKETS)
+			connections = 10.0 + 300.0 * part + random_noise(&r);
+		if (shape == SOCKET_WAVES)
+			connections = 200.0 + 180.0 * sin(18.8 * part + phase) + random_noise(&r);
+		if (shape == SOCKETS || shape == SOCKET_WAVES)
+			y += connections * 0.1 * MIB;
 		*s = (struct growth_sample){
 			.ms = (uint64_t)(t * 1000.0) + 77777, .rss = (uint64_t)MAX_OF(y, MIB),
 			.uss = GROWTH_UNKNOWN, .pss = GROWTH_UNKNOWN, .requests = (uint64_t)done,
 			.in_flight = (uint64_t)MAX_OF(in_flight, 0.0),
-			.fds = 20 + (uint64_t)MAX_OF(in_flight, 0.0),
+			.fds = 20 + (uint64_t)MAX_OF(in_flight, 0.0) +
+			    (uint64_t)MAX_OF(connections, 0.0),
+			.connections = (uint64_t)MAX_OF(connections, 0.0),
 		};
 	}
 }

@@ -6,6 +6,8 @@
 
 #include "system/listen.h"
 
+#include "own_files.h"
+
 #include <check.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -15,7 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static char dir[64];
+static char dir[OWN_PATH_MAX];
 static struct err e;
 static const struct listen_options options = {
 	.backlog = 100, .mode = 0660, .uid = (uid_t)-1, .gid = (gid_t)-1,
@@ -24,18 +26,13 @@ static const struct listen_options options = {
 static inline void
 setup(void)
 {
-	snprintf(dir, sizeof(dir), "/tmp/test_listen.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	ck_assert_int_eq(chmod(dir, 0755), 0);
+	own_folder(dir);
 }
 
 static inline void
 teardown(void)
 {
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	ck_assert_int_eq(system(command), 0);
+	own_folder_remove(dir);
 }
 
 static inline struct address

@@ -7,26 +7,19 @@
 #include "system/cgroup.h"
 #include "system/procmem.h"
 
+#include "own_files.h"
+
 #include <check.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static char root[64];
-
-static inline int
-remove_one(const char *path, const struct stat *st UNUSED, int flag UNUSED,
-    struct FTW *ftw UNUSED)
-{
-	return remove(path);
-}
+static char root[OWN_PATH_MAX];
 
 static inline void
 setup(void)
 {
-	snprintf(root, sizeof(root), "/tmp/test_procmem.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(root));
+	own_folder(root);
 	procmem_root = root;
 	cgroup_root = root;
 }
@@ -35,7 +28,7 @@ static inline void
 teardown(void)
 {
 	cgroup_forget();
-	nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	own_folder_remove(root);
 }
 
 /* Makes the file and the folders above it. */

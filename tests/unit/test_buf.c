@@ -4,6 +4,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <string.h>
 
@@ -154,10 +156,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("buf");
 	TCase *tc = tcase_create("core");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_test(tc, appends_and_terminates);
 	tcase_add_test(tc, stops_at_the_limit);
@@ -167,9 +166,5 @@ main(void)
 	tcase_add_test(tc, take_hands_over);
 	tcase_add_test(tc, err_carries_code_and_text);
 	tcase_add_test(tc, errs_are_bounded);
-	suite_add_tcase(s, tc);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("buf", tc);
 }

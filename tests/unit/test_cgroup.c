@@ -2,6 +2,7 @@
  * test_cgroup.c - control groups of every layout, made up, and the real one.
  */
 #include "made_up.h"
+#include "run_case.h"
 
 #include <sched.h>
 
@@ -179,10 +180,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("cgroup");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -191,10 +189,5 @@ main(void)
 	tcase_add_test(tc, oom_kills_here);
 	tcase_add_loop_test(tc, cpus, 0, 17);
 	tcase_add_test(tc, places);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("cgroup", tc);
 }

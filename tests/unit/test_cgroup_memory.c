@@ -6,6 +6,7 @@
 #include "system/cgroup_memory.h"
 
 #include "made_up.h"
+#include "run_case.h"
 
 #define MB     (UINT64_C(1) << 20)
 #define NONE   UINT64_MAX
@@ -14,7 +15,8 @@
 #define STAT_V2 \
 	"anon 41943040\nfile 20971520\nkernel 5242880\nkernel_stack 1048576\npagetables 2097152\n" \
 	"sec_pagetables 0\npercpu 1024\nsock 3145728\nshmem 0\nfile_mapped 1\ninactive_anon 7\n" \
-	"active_anon 8\ninactive_file 10485760\nactive_file 10485760\nslab 2096128\n"
+	"active_anon 8\ninactive_file 10485760\nactive_file 10485760\nslab 2096128\n" \
+	"slab_reclaimable 1048576\n"
 #define STAT_V2_OLD \
 	"anon 41943040\nfile 20971520\nkernel_stack 1048576\nslab 2097152\nsock 3145728\n" \
 	"inactive_file 10485760\npagetables 1048576\npercpu 1048576\n"
@@ -91,7 +93,7 @@ START_TEST(limits)
 		{ "v2, above the machine", "0::/a\n", {{ "a/memory.current", "5242880\n" },
 		    { "a/memory.max", "17179869184\n" }}, 0, 5 * MB, NULL },
 		{ "v2, as large as the machine", "0::/a\n", {{ "a/memory.current", "5242880\n" },
-		    { "a/memory.max", "8589934592\n" }}, 0, 5 * MB, NULL },
+		    { "a/memory.max", "8589934592\n" }}, 8192 * MB, 5 * MB, "memory.max" },
 		{ "v2, nothing is allowed", "0::/a\n", {{ "a/memory.current", "5242880\n" },
 		    { "a/memory.max", "0\n" }}, 1, 5 * MB, "memory.max" },
 		{ "v2, limit cannot be read", "0::/a\n", {{ "a/memory.current", "5242880\n" },
@@ -179,6 +181,8 @@ START_TEST(split_v2)
 	ck_assert_uint_eq(m.inactive_file_bytes, 10 * MB);
 	ck_assert_uint_eq(m.sock_bytes, 3 * MB);
 	ck_assert_uint_eq(m.kernel_bytes, 5 * MB);
+	ck_assert(m.kernel_cache_known);
+	ck_assert_uint_eq(m.kernel_cache_bytes, MB);
 	ck_assert_uint_eq(m.other_bytes, 2 * MB);
 	ck_assert_uint_eq(m.swap_bytes, 4 * MB);
 	ck_assert_uint_eq(m.swap_limit_bytes, 8 * MB);
@@ -186,6 +190,7 @@ START_TEST(split_v2)
 	put("a/memory.stat", STAT_V2_OLD);
 	ck_assert_int_eq(cgroup_memory_read(&m), 0);
 	ck_assert_uint_eq(m.kernel_bytes, 5 * MB);
+	ck_assert(!m.kernel_cache_known);
 	ck_assert_uint_eq(m.other_bytes, 2 * MB);
 	/* the sum of parts that were read later may be more than the whole */
 	put("a/memory.current", "31457280\n");
@@ -333,10 +338,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("cgroup_memory");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, set_up, tear_down);
@@ -346,10 +348,5 @@ main(void)
 	tcase_add_test(tc, changes);
 	tcase_add_test(tc, machine);
 	tcase_add_test(tc, here);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("cgroup_memory", tc);
 }

@@ -5,6 +5,8 @@
  */
 #include "master/channel.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -165,10 +167,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("channel");
 	TCase *tc = tcase_create("channel");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, plain);
@@ -176,10 +175,5 @@ main(void)
 	tcase_add_test(tc, descriptors_are_closed);
 	tcase_add_test(tc, one_descriptor_is_kept);
 	tcase_add_test(tc, senders_are_named);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed > 0;
+	return run_case("channel", tc);
 }

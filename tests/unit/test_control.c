@@ -2,6 +2,7 @@
  * test_control.c - what the control socket answers, and in which order.
  */
 #include "control_rig.h"
+#include "run_case.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -360,10 +361,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("control");
 	TCase *tc = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, rig_setup, rig_teardown);
@@ -382,10 +380,5 @@ main(void)
 	tcase_add_test(tc, gone_without_noticing);
 	tcase_add_test(tc, half_closed_is_answered);
 	tcase_add_test(tc, oneway);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("control", tc);
 }

@@ -2,6 +2,7 @@
  * test_control_limits.c - clients that are slow, rude or many, and the socket's file.
  */
 #include "control_rig.h"
+#include "run_case.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -367,10 +368,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("control limits");
 	TCase *tc = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, rig_setup, rig_teardown);
@@ -391,10 +389,5 @@ main(void)
 	tcase_add_test(tc, other_files_are_kept);
 	tcase_add_test(tc, another_ones_socket_is_kept);
 	tcase_add_test(tc, bad_paths);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("control limits", tc);
 }

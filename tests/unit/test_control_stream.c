@@ -2,6 +2,7 @@
  * test_control_stream.c - an answer in parts: one after the other, as the client takes them.
  */
 #include "control_rig.h"
+#include "run_case.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -153,10 +154,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("control_stream");
 	TCase *c = tcase_create("parts");
-	SRunner *r;
-	int failed;
 
 	tcase_add_checked_fixture(c, rig_setup, rig_teardown);
 	tcase_add_test(c, parts);
@@ -165,10 +163,5 @@ main(void)
 	tcase_add_test(c, two_clients);
 	tcase_add_test(c, out_of_memory);
 	tcase_add_test(c, oneway);
-	suite_add_tcase(s, c);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? 0 : 1;
+	return run_case("control_stream", c);
 }

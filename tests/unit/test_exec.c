@@ -1,6 +1,7 @@
 /*
  * test_exec.c - programs are found as a shell finds them, and what fails is told.
  */
+#include "own_files.h"
 #include "spawn_run.h"
 
 #include <signal.h>
@@ -21,7 +22,7 @@ START_TEST(error_channel_in_the_way)
 }
 END_TEST
 
-static char dir[64];
+static char dir[OWN_PATH_MAX];
 
 static void
 make_file(const char *name, const char *text, mode_t mode)
@@ -44,15 +45,6 @@ make_folder(const char *name)
 
 	snprintf(path, sizeof(path), "%s%s", dir, name);
 	ck_assert_int_eq(mkdir(path, 0755), 0);
-}
-
-static void
-remove_files(void)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	ck_assert_int_eq(system(command), 0);
 }
 
 /* %D stands for the test's folder. */
@@ -111,9 +103,7 @@ START_TEST(program_search)
 	char path[512], program[512], want[1024];
 	int status;
 
-	snprintf(dir, sizeof(dir), "/tmp/test_spawn.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	ck_assert_int_eq(chmod(dir, 0755), 0);
+	own_folder(dir);
 	make_folder("/one");
 	make_folder("/two");
 	make_folder("/noexec");
@@ -142,7 +132,7 @@ START_TEST(program_search)
 		ck_assert_str_eq(failure, want);
 		ck_assert_int_eq(WEXITSTATUS(status), 127);
 	}
-	remove_files();
+	own_folder_remove(dir);
 }
 END_TEST
 

@@ -5,6 +5,8 @@
  */
 #include "model/governor.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -496,10 +498,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("governor");
 	TCase *t = tcase_create("scenarios");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(t, set_up, NULL);
 	tcase_add_test(t, test_idle);
@@ -524,10 +523,5 @@ main(void)
 	tcase_add_test(t, test_futile_gains_nothing);
 	tcase_add_test(t, test_leak_is_not_futile);
 	tcase_add_test(t, test_fast_leak_is_not_futile);
-	suite_add_tcase(s, t);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("governor", t);
 }

@@ -5,6 +5,8 @@
  */
 #include "model/growth_fit.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <stdlib.h>
 
@@ -54,7 +56,7 @@ END_TEST
 static int
 steady(struct fit *f)
 {
-	return fit_steady(points, N, f);
+	return fit_steady(points, N, FIT_ALSO_LATE, f);
 }
 
 START_TEST(straight)
@@ -87,7 +89,7 @@ START_TEST(straight)
 	ck_assert_int_eq(steady(&f), 0);
 	ck_assert_int_eq(fit_windows(points, N, 4, &w), 0);
 	ck_assert_uint_eq(w.n, 0);
-	ck_assert_int_eq(fit_steady(points, 0, &f), 0);
+	ck_assert_int_eq(fit_steady(points, 0, FIT_ALSO_LATE, &f), 0);
 }
 END_TEST
 
@@ -142,19 +144,11 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("growth_fit");
 	TCase *c = tcase_create("fit");
-	SRunner *r;
-	int failed;
 
 	tcase_add_test(c, conditions);
 	tcase_add_test(c, straight);
 	tcase_add_test(c, later_start);
 	tcase_add_test(c, statistics);
-	suite_add_tcase(s, c);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? 0 : 1;
+	return run_case("growth_fit", c);
 }

@@ -7,6 +7,7 @@
 #include "model/growth.h"
 
 #include "growth_series.h"
+#include "run_case.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -73,6 +74,27 @@ START_TEST(agreement)
 }
 END_TEST
 
+/* Of the one that serves nothing is known yet: it will do as those before it in its slot. */
+START_TEST(limit_of_a_young_worker)
+{
+	const struct growth_verdict *v;
+	struct growth_verdicts pool;
+
+	for (size_t i = 0; i < 4; i++) {
+		make_series(LEAK, i, &made[i]);
+		if (i == 3)
+			made[i].n = 3;
+		make_worker(i, 1, i < 3);
+	}
+	pool = judge_all(4);
+	ck_assert_uint_eq(each[3].n, 0);
+	v = growth_find(&pool, GROWTH_WITH_REQUESTS);
+	ck_assert_ptr_nonnull(v);
+	ck_assert_double_eq_tol(v->requests_to_limit, (400 * MIB -
+	    (double)made[3].samples[2].rss) / v->per_request, 1.0);
+}
+END_TEST
+
 /* 375 requests in 0.4 to 1.3 s, sampled a few times; counts lag behind by up to 50 ms. curve: 1 is a
  * straight line, below that it begins fast. */
 static void
@@ -135,21 +157,82 @@ START_TEST(short_warm_ups)
 }
 END_TEST
 
+/* After a start of all at once: what they load first is no leak. */
+START_TEST(young_workers)
+{
+	static const double mib[] = { 50, 50, 57, 57, 63, 63, 68, 68, 73, 73, 73 };
+
+	for (size_t i = 0; i < WORKERS; i++) {
+		made[i].n = ARRAY_LEN(mib);
+		for (size_t k = 0; k < ARRAY_LEN(mib); k++)
+			made[i].samples[k] = (struct growth_sample){
+				.ms = 400 * k, .rss = (uint64_t)(mib[k] * MIB), .uss = GROWTH_UNKNOWN,
+				.pss = GROWTH_UNKNOWN, .requests = 2 * k, .in_flight = 0,
+				.fds = GROWTH_UNKNOWN,
+			};
+		make_worker(i, (unsigned)i + 1, false);
+	}
+	ck_assert_uint_eq(judge_all(WORKERS).n, 0);
+	/* lives that ended so are another matter */
+	for (size_t i = 0; i < WORKERS; i++)
+		make_worker(i, 1, i + 1 < WORKERS);
+	ck_assert_uint_eq(judge_all(WORKERS).n, 1);
+}
+END_TEST
+
+/* Those that were looked at for long, and found to be healthy, are no short lives. */
+START_TEST(healthy_workers)
+{
+	struct growth_verdicts pool;
+
+	for (size_t i = 0; i < 4; i++) {
+		make_series(FLAT, i, &made[i]);
+		/* three times something is loaded */
+		for (size_t k = 0; k < made[i].n; k++)
+			for (size_t third = 0; third < 3; third++)
+				if (k > made[i].n / 8 + third * made[i].n / 3)
+					made[i].samples[k].rss += (uint64_t)(8 * MIB);
+		make_worker(i, (unsigned)i + 1, i > 0);
+	}
+	pool = judge_all(4);
+	ck_assert_ptr_null(growth_find(&pool, GROWTH_WITH_REQUESTS));
+}
+END_TEST
+
+/* In one worker descriptors grow while it is idle, in the other with requests. */
+START_TEST(rates_on_two_axes)
+{
+	const struct growth_verdict *v;
+	struct growth_verdicts pool;
+
+	for (size_t i = 0; i < 2; i++) {
+		make_series(FLAT, i, &made[i]);
+		make_worker(i, (unsigned)i + 1, false);
+	}
+	each[0] = each[1] = (struct growth_verdicts){ .n = 1, .judged = true };
+	each[0].v[0] = (struct growth_verdict){ .kind = GROWTH_FDS, .seconds = 100.0,
+		.requests = -1.0, .per_minute = 60.0, .per_request = -1.0, .grown = 100.0 };
+	each[1].v[0] = (struct growth_verdict){ .kind = GROWTH_FDS, .seconds = 300.0,
+		.requests = 1000.0, .per_minute = -1.0, .per_request = 0.1, .grown = 100.0 };
+	ck_assert_int_eq(growth_judge_pool(series, each, 2, &pool), 0);
+	v = growth_find(&pool, GROWTH_FDS);
+	ck_assert_ptr_nonnull(v);
+	ck_assert_double_eq_tol(v->per_minute, 60.0, 1e-9);
+	ck_assert_double_eq_tol(v->per_request, 0.1, 1e-9);
+}
+END_TEST
+
 int
 main(void)
 {
-	Suite *s = suite_create("growth_pool");
 	TCase *c = tcase_create("pool");
-	SRunner *r;
-	int failed;
 
 	tcase_add_test(c, agreement);
+	tcase_add_test(c, limit_of_a_young_worker);
 	tcase_add_test(c, short_lives);
 	tcase_add_test(c, short_warm_ups);
-	suite_add_tcase(s, c);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? 0 : 1;
+	tcase_add_test(c, young_workers);
+	tcase_add_test(c, rates_on_two_axes);
+	tcase_add_test(c, healthy_workers);
+	return run_case("growth_pool", c);
 }

@@ -5,6 +5,7 @@
  */
 #include "base/buf.h"
 #include "growth_series.h"
+#include "run_case.h"
 
 #include <stdlib.h>
 
@@ -130,6 +131,42 @@ START_TEST(descriptors)
 }
 END_TEST
 
+/* Those that every client needs are no leak, those that are lost beside them are one. */
+START_TEST(descriptors_beside_connections)
+{
+	static const struct {
+		double each, lost;	/* for each client, and for each of 20 requests */
+		double more, waves;	/* clients */
+		bool is_leak;
+	} cases[] = {
+		{ 2.0, 0.0, 30.0, 0.0, false }, { 0.0, 0.6, 30.0, 0.0, true },
+		{ 1.0, 1.0, 30.0, 0.0, true }, { 0.0, 0.3, 0.0, 180.0, true },
+		{ 1.0, 0.0, 0.0, 180.0, false }, { 0.0, 0.3, -280.0, 0.0, true },
+	};
+	struct growth_series s = series_of(&made);
+
+	for (uint64_t seed = 0; seed < SEEDS; seed++) {
+		struct random r = { .state = seed };
+		struct growth_verdicts v;
+
+		for (size_t i = 0; i < 300; i++) {
+			double clients = 10.0 + cases[_i].waves - MIN_OF(cases[_i].more, 0.0) +
+			    cases[_i].more * (double)i / 300.0 + random_noise(&r) +
+			    cases[_i].waves * sin((double)i / 15.0);
+
+			made.samples[i] = sample((double)i, 60 + random_noise(&r), i * 20, 1);
+			made.samples[i].connections = (uint64_t)clients;
+			made.samples[i].fds = (uint64_t)(12.0 + clients * (1.0 + cases[_i].each) +
+			    (double)i * cases[_i].lost + 6.0 * random_between(&r, 0.0, 1.0));
+		}
+		s.n = 300;
+		v = judge(&s);
+		ck_assert_msg((growth_find(&v, GROWTH_FDS) != NULL) == cases[_i].is_leak,
+		    "seed %llu", (unsigned long long)seed);
+	}
+}
+END_TEST
+
 START_TEST(large)
 {
 	struct growth_series s = series_of(&made);
@@ -161,19 +198,12 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("growth_shape");
 	TCase *c = tcase_create("shapes");
-	SRunner *r;
-	int failed;
 
 	tcase_add_test(c, kept);
 	tcase_add_test(c, unsharing);
 	tcase_add_test(c, descriptors);
+	tcase_add_loop_test(c, descriptors_beside_connections, 0, 6);
 	tcase_add_test(c, large);
-	suite_add_tcase(s, c);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? 0 : 1;
+	return run_case("growth_shape", c);
 }

@@ -6,6 +6,8 @@
  */
 #include "model/history.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <stdlib.h>
 
@@ -18,7 +20,7 @@ sample(uint64_t ms, uint64_t rss)
 {
 	return (struct growth_sample){
 		.ms = ms, .rss = rss, .uss = GROWTH_UNKNOWN, .pss = GROWTH_UNKNOWN,
-		.requests = ms / 10, .in_flight = 2, .fds = GROWTH_UNKNOWN,
+		.requests = ms / 10, .in_flight = 2, .fds = GROWTH_UNKNOWN, .connections = 7,
 	};
 }
 
@@ -58,6 +60,7 @@ START_TEST(exact)
 		ck_assert_uint_eq(out[i].rss, i * MB);
 		ck_assert_uint_eq(out[i].requests, 500 + i);
 		ck_assert_uint_eq(out[i].in_flight, 2);
+		ck_assert_uint_eq(out[i].connections, 7);
 		ck_assert_uint_eq(out[i].uss, i % 10 == 3 ? i * MB / 2 : GROWTH_UNKNOWN);
 		ck_assert_uint_eq(out[i].fds, i % 10 == 3 ? i : GROWTH_UNKNOWN);
 	}
@@ -83,7 +86,7 @@ START_TEST(long_life)
 			if (i % 10 == 0)
 				s.uss = s.pss = i * 4096;
 			history_add(&h, &s);
-			ck_assert_uint_le(history_bytes(&h), (96 + 32) * 24);
+			ck_assert_uint_le(history_bytes(&h), (96 + 32) * 26);
 		}
 		n = read_all(&h);
 		ck_assert_uint_ge(n, 48);
@@ -118,7 +121,7 @@ START_TEST(closed)
 			history_add(&h, &(struct growth_sample){ .ms = 1000 + i * 10, .rss = i * MB,
 			    .uss = GROWTH_UNKNOWN });
 		history_close(&h);
-		ck_assert_uint_le(history_bytes(&h), 32 * 24);
+		ck_assert_uint_le(history_bytes(&h), 32 * 26);
 		n = read_all(&h);
 		ck_assert_uint_ge(n, MIN_OF(life, UINT64_C(14)));
 		ck_assert_uint_le(n, 32);
@@ -187,20 +190,12 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("history");
 	TCase *c = tcase_create("history");
-	SRunner *r;
-	int failed;
 
 	tcase_add_test(c, exact);
 	tcase_add_test(c, long_life);
 	tcase_add_test(c, closed);
 	tcase_add_test(c, bounded);
 	tcase_add_test(c, extremes);
-	suite_add_tcase(s, c);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? 0 : 1;
+	return run_case("history", c);
 }

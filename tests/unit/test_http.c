@@ -11,6 +11,8 @@
 #include "base/io.h"
 #include "model/varlink.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
@@ -217,10 +219,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("http");
 	TCase *tc = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -230,10 +229,5 @@ main(void)
 	tcase_add_test(tc, gone_master);
 	tcase_add_test(tc, gone_while_it_owes);
 	tcase_add_loop_test(tc, rubbish_ends_it, 0, 4);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("http", tc);
 }

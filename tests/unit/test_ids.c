@@ -3,6 +3,8 @@
  */
 #include "system/spawn.h"
 
+#include "run_case.h"
+
 #include <check.h>
 
 START_TEST(lookup)
@@ -67,18 +69,10 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("ids");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_loop_test(tc, lookup, 0, 12);
 	tcase_add_test(tc, lookup_of_this_process);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("ids", tc);
 }

@@ -2,6 +2,7 @@
  * test_lanes.c - lanes of a real address: which socket the kernel gives new connections to.
  */
 #include "listen_open.h"
+#include "run_case.h"
 
 #include "model/steering.h"
 #include "system/lanes.h"
@@ -45,11 +46,11 @@ empty(unsigned lane)
 static void
 steer(unsigned mask)
 {
-	bool live[LANES];
+	uint8_t shares[LANES];
 
 	for (unsigned i = 0; i < LANES; i++)
-		live[i] = (mask >> i & 1) != 0;
-	ck_assert_int_eq(lanes_steer(l, live, LANES, &e), 0);
+		shares[i] = (uint8_t)(mask >> i & 1);
+	ck_assert_int_eq(lanes_steer(l, shares, LANES, &e), 0);
 }
 
 /* New connections go to the lanes of the mask, to each of them, and to no other. */
@@ -221,10 +222,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *suite = suite_create("lanes");
 	TCase *tc = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, open_lanes, close_lanes);
 	tcase_add_loop_test(tc, steered_to_live_lanes, 1, 64);
@@ -236,10 +234,5 @@ main(void)
 	tcase_add_test(tc, blocked);
 	tcase_add_test(tc, blocked_and_opened_again);
 	tcase_add_test(tc, a_unix_socket_is_blocked_by_its_name);
-	suite_add_tcase(suite, tc);
-	sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("lanes", tc);
 }

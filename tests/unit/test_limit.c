@@ -8,6 +8,8 @@
 #include "base/buf.h"
 #include "model/settings.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,20 +144,12 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("limit");
 	TCase *t = tcase_create("limit");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(t, reads_and_prints, 0, (int)ARRAY_LEN(good));
 	tcase_add_loop_test(t, refuses, 0, (int)ARRAY_LEN(bad));
 	tcase_add_test(t, becomes_bytes);
 	tcase_add_test(t, share_needs_a_whole);
 	tcase_add_loop_test(t, these_go_together, 0, 9);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_case("limit", t);
 }

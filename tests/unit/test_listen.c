@@ -2,6 +2,7 @@
  * test_listen.c - opening addresses, and what is said when that fails.
  */
 #include "listen_open.h"
+#include "run_case.h"
 
 START_TEST(open_and_accept)
 {
@@ -263,10 +264,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("listen");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -280,10 +278,5 @@ main(void)
 	tcase_add_test(tc, unix_owner);
 	tcase_add_test(tc, stale_sockets);
 	tcase_add_test(tc, replaced_file);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("listen", tc);
 }

@@ -2,6 +2,7 @@
  * test_listen_check.c - sockets made by others, and ours after a worker spoiled them.
  */
 #include "listen_open.h"
+#include "run_case.h"
 
 #include <sys/wait.h>
 
@@ -274,10 +275,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("listen_check");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_PID");
@@ -292,10 +290,5 @@ main(void)
 	tcase_add_test(tc, beyond_repair);
 	tcase_add_loop_test(tc, shutdown_ends_all_copies, 0, 6);
 	tcase_add_test(tc, queue);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("listen_check", tc);
 }

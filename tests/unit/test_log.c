@@ -2,6 +2,7 @@
  * test_log.c - what a line looks like.
  */
 #include "log_output.h"
+#include "run_case.h"
 
 #include <jansson.h>
 #include <sys/stat.h>
@@ -208,10 +209,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("log");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	unsetenv("JOURNAL_STREAM");
 	tcase_set_timeout(tc, 30);
@@ -222,10 +220,5 @@ main(void)
 	tcase_add_loop_test(tc, long_messages, 0, 5);
 	tcase_add_test(tc, sink_and_level);
 	tcase_add_test(tc, limits);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("log", tc);
 }

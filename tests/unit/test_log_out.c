@@ -2,6 +2,8 @@
  * test_log_out.c - writing the log never waits, and what is lost is counted.
  */
 #include "log_output.h"
+#include "own_files.h"
+#include "run_case.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -188,12 +190,11 @@ END_TEST
 /* Somebody else's lines in between, at the shared offset, are not overwritten. */
 START_TEST(shared_file)
 {
-	char path[] = "/tmp/test_log.XXXXXX", text[512];
-	int fd = mkstemp(path);
+	char text[512];
+	int fd = own_file();
 	ssize_t n;
 
 	ck_assert_int_ge(fd, 0);
-	unlink(path);
 	log_init(fd);
 	log_info("one");
 	ck_assert_int_eq(write(fd, "two\n", 4), 4);
@@ -260,10 +261,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("log_out");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	unsetenv("JOURNAL_STREAM");
 	tcase_set_timeout(tc, 30);
@@ -274,10 +272,5 @@ main(void)
 	tcase_add_test(tc, shared_file);
 	tcase_add_test(tc, raw_lines);
 	tcase_add_test(tc, nowhere_to_write);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("log_out", tc);
 }

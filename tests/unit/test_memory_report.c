@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "growth_series.h"
+#include "run_case.h"
 #include "model/sparkline.h"
 
 #include <check.h>
@@ -162,19 +163,11 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("memory_report");
 	TCase *c = tcase_create("report");
-	SRunner *r;
-	int failed;
 
 	tcase_add_test(c, sparklines);
 	tcase_add_test(c, page);
 	tcase_add_test(c, nothing_to_say);
 	tcase_add_test(c, names);
-	suite_add_tcase(s, c);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? 0 : 1;
+	return run_case("memory_report", c);
 }

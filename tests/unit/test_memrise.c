@@ -5,6 +5,8 @@
  */
 #include "model/memrise.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <string.h>
 
@@ -90,6 +92,24 @@ START_TEST(names_what_rose)
 		ck_assert_msg(lines == (cases[i].want != MEMRISE_NONE), "%s: %u lines",
 		    cases[i].label, lines);
 	}
+}
+END_TEST
+
+/* Names of files that somebody has looked at are no rise where there is room for them. */
+START_TEST(kernel_with_its_caches)
+{
+	struct memrise_sample before = sample(2, 10, 20, 100), after = sample(2, 250, 20, 110);
+
+	before.kernel_has_cache = after.kernel_has_cache = true;
+	feed(before, 100);
+	ck_assert_uint_eq(feed(after, 30), 0);
+	ck_assert_int_eq(m.verdict.part, MEMRISE_NONE);
+	before.limit = after.limit = 1000 * MB;
+	ck_assert_uint_eq(feed(after, 30), 0);
+	ck_assert_int_eq(m.verdict.part, MEMRISE_NONE);
+	before.limit = after.limit = 500 * MB;
+	ck_assert_uint_eq(feed(after, 30), 1);
+	ck_assert_int_eq(m.verdict.part, MEMRISE_KERNEL);
 }
 END_TEST
 
@@ -198,22 +218,15 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("memrise");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, set_up, NULL);
 	tcase_add_test(tc, names_what_rose);
+	tcase_add_test(tc, kernel_with_its_caches);
 	tcase_add_test(tc, has_to_hold);
 	tcase_add_test(tc, slow_growth);
 	tcase_add_test(tc, ends_and_comes_again);
 	tcase_add_test(tc, another_cgroup);
 	tcase_add_test(tc, texts);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("memrise", tc);
 }

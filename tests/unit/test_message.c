@@ -6,6 +6,8 @@
 #include "base/buf.h"
 #include "model/message.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <string.h>
 
@@ -153,10 +155,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("message");
 	TCase *t = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_loop_test(t, test_rows, 0, (int)ARRAY_LEN(rows));
 	tcase_add_test(t, test_values);
@@ -164,10 +163,5 @@ main(void)
 	tcase_add_test(t, test_too_long);
 	tcase_add_test(t, test_text_round_trip);
 	tcase_add_test(t, test_text_cannot_forge);
-	suite_add_tcase(s, t);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("message", t);
 }

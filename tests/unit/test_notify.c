@@ -3,6 +3,9 @@
  */
 #include "system/notify.h"
 
+#include "own_files.h"
+#include "run_case.h"
+
 #include <check.h>
 #include <endian.h>
 #include <fcntl.h>
@@ -13,7 +16,7 @@
 #include <sys/un.h>
 #include <time.h>
 
-static char dir[64], path[96];
+static char dir[OWN_PATH_MAX], path[96];
 static int manager = -1;
 static char message[16384];
 
@@ -36,8 +39,7 @@ open_socket(const char *name)
 static void
 setup(void)
 {
-	snprintf(dir, sizeof(dir), "/tmp/test_notify.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	own_folder(dir);
 	snprintf(path, sizeof(path), "%s/socket", dir);
 	manager = open_socket(path);
 	unsetenv("WATCHDOG_USEC");
@@ -50,8 +52,7 @@ static void
 teardown(void)
 {
 	close(manager);
-	unlink(path);
-	rmdir(dir);
+	own_folder_remove(dir);
 }
 
 /* The next datagram, "" when there is none. */
@@ -359,10 +360,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("notify");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -378,10 +376,5 @@ main(void)
 	tcase_add_test(tc, forged_fields);
 	tcase_add_test(tc, stuck_journal);
 	tcase_add_test(tc, is_stderr);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("notify", tc);
 }

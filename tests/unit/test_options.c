@@ -9,6 +9,7 @@
 #include "model/options.h"
 #include "model/setting.h"
 #include "option_doc.h"
+#include "run_case.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -314,10 +315,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *suite = suite_create("options");
 	TCase *tc = tcase_create("core");
-	SRunner *sr = srunner_create(suite);
-	int failed;
 
 	tcase_add_test(tc, rows_are_complete);
 	tcase_add_test(tc, widths_match_the_fields);
@@ -328,9 +326,5 @@ main(void)
 	tcase_add_test(tc, help_fits_a_terminal);
 	tcase_add_test(tc, sample_equals_the_defaults);
 	tcase_add_test(tc, manual_equals_the_table);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("options", tc);
 }

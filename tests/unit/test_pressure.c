@@ -6,6 +6,7 @@
 #include "system/pressure.h"
 
 #include "made_up.h"
+#include "run_case.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -209,11 +210,11 @@ make_group(bool v2, char dir[static PATH_MAX + 64])
 static NO_RETURN void
 read_for_ever(void)
 {
-	char path[] = "/tmp/test_pressure.XXXXXX", page[4096] = "x";
-	int fd = mkstemp(path);
+	char page[4096] = "x";
+	int fd = own_file();
 	unsigned seed = (unsigned)getpid();
 
-	if (fd < 0 || unlink(path) < 0)
+	if (fd < 0)
 		_exit(1);
 	for (int i = 0; i < FILE_PAGES / READERS; i++)
 		if (write(fd, page, sizeof(page)) != sizeof(page))
@@ -309,10 +310,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("pressure");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -321,10 +319,5 @@ main(void)
 	tcase_add_test(tc, group_without);
 	tcase_add_test(tc, quiet_here);
 	tcase_add_test(tc, pressed_here);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("pressure", tc);
 }

@@ -2,6 +2,7 @@
  * test_procmem.c - processes in /proc, real ones and made-up ones.
  */
 #include "made_up.h"
+#include "run_case.h"
 #include "system/proctext.h"
 
 #include <fcntl.h>
@@ -401,10 +402,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("procmem");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -419,10 +417,5 @@ main(void)
 	tcase_add_test(tc, polls_of_real_processes);
 	tcase_add_test(tc, polls_of_a_made_up_member);
 	tcase_add_test(tc, small_texts);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("procmem", tc);
 }

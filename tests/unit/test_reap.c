@@ -3,6 +3,8 @@
  */
 #include "system/reap.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <poll.h>
 #include <signal.h>
@@ -284,10 +286,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("reap");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, nobody);
@@ -300,10 +299,5 @@ main(void)
 	tcase_add_test(tc, no_group_of_its_own);
 	tcase_add_loop_test(tc, refused_numbers, 0, 4);
 	tcase_add_loop_test(tc, descriptions, 0, 7);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("reap", tc);
 }

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "made_up.h"
+#include "run_case.h"
 #include "system/proctext.h"
 
 #include <fcntl.h>
@@ -363,10 +364,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("rollup");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -377,10 +375,5 @@ main(void)
 	tcase_add_test(tc, of_another_user);
 	tcase_add_test(tc, what_is_not_adopted);
 	tcase_add_test(tc, what_is_adopted);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("rollup", tc);
 }

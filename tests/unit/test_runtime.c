@@ -8,6 +8,8 @@
 #include "base/buf.h"
 #include "model/text.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <string.h>
 
@@ -146,10 +148,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("runtime");
 	TCase *tc = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_loop_test(tc, instance_name, 0, (int)ARRAY_LEN(names));
 	tcase_add_loop_test(tc, candidates, 0, (int)ARRAY_LEN(places));
@@ -157,10 +156,5 @@ main(void)
 	tcase_add_loop_test(tc, find_control, 0, (int)ARRAY_LEN(inis));
 	tcase_add_loop_test(tc, safe_text, 0, (int)ARRAY_LEN(texts));
 	tcase_add_test(tc, no_text);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("runtime", tc);
 }

@@ -7,6 +7,8 @@
 
 #include "base/buf.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +76,9 @@ static const struct { const char *text, *error; } wrong[] = {
 	{ HEAD "0,1,1,1,\x1b,,1,0,1\n", "line 2: uss_bytes: '?' is not a whole number" },
 	{ HEAD "0,1,1,1,,,99999999999999999999,0,1\n",
 	    "line 2: requests: '99999999999999999999' is too large" },
+	/* beyond 64 bits, where a product would begin anew at 0 */
+	{ HEAD "0,1,1,40000000000000000000,,,1,0,1\n",
+	    "line 2: rss_bytes: '40000000000000000000' is too large" },
 	{ HEAD "0,9999999,1,1,,,1,0,1\n", "line 2: slot: '9999999' is too large" },
 	{ HEAD "5,1,1,1,,,1,0,1\n4,2,1,1,,,1,0,1\n4,1,1,1,,,1,0,1\n",
 	    "line 4: it is earlier than line 2 of the same worker" },
@@ -143,9 +148,11 @@ END_TEST
 START_TEST(there_and_back)
 {
 	const struct growth_sample in[] = {
-		{ 5000, 1, 2, 3, 4, 5, 6 },
-		{ 5010, 100 << 20, GROWTH_UNKNOWN, GROWTH_UNKNOWN, 7, GROWTH_UNKNOWN, 0 },
-		{ 999999999, GROWTH_UNKNOWN, 0, 0, GROWTH_UNKNOWN, 0, GROWTH_UNKNOWN },
+		{ 5000, 1, 2, 3, 4, 5, 6, GROWTH_UNKNOWN },
+		{ 5010, 100 << 20, GROWTH_UNKNOWN, GROWTH_UNKNOWN, 7, GROWTH_UNKNOWN, 0,
+			GROWTH_UNKNOWN },
+		{ 999999999, GROWTH_UNKNOWN, 0, 0, GROWTH_UNKNOWN, 0, GROWTH_UNKNOWN,
+			GROWTH_UNKNOWN },
 	};
 	AUTO_BUF struct buf text = BUF_INIT(4096);
 	struct series s;
@@ -170,10 +177,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("series");
 	TCase *c = tcase_create("csv");
-	SRunner *r;
-	int failed;
 
 	tcase_add_test(c, reads);
 	tcase_add_loop_test(c, refuses, 0, (int)(sizeof(wrong) / sizeof(*wrong)));
@@ -181,10 +185,5 @@ main(void)
 	tcase_add_test(c, too_much);
 	tcase_add_test(c, too_many);
 	tcase_add_test(c, there_and_back);
-	suite_add_tcase(s, c);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? 0 : 1;
+	return run_case("series", c);
 }

@@ -9,6 +9,7 @@
 #include "model/options.h"
 #include "model/setting.h"
 #include "model/settings.h"
+#include "run_case.h"
 #include "settings_fixture.h"
 
 #include <check.h>
@@ -384,10 +385,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("settings");
 	TCase *tc = tcase_create("core");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_test(tc, values_arrive);
 	tcase_add_test(tc, switch_without_value);
@@ -398,9 +396,5 @@ main(void)
 	tcase_add_test(tc, print_reads_back);
 	tcase_add_test(tc, samples_load);
 	tcase_add_test(tc, restart_keys);
-	suite_add_tcase(s, tc);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("settings", tc);
 }

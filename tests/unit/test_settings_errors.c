@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "model/inifile.h"
 #include "model/settings.h"
+#include "run_case.h"
 #include "settings_fixture.h"
 
 #include <check.h>
@@ -247,18 +248,11 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("settings errors");
 	TCase *tc = tcase_create("errors");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_loop_test(tc, mistakes_are_told, 0, (int)ARRAY_LEN(mistakes));
 	tcase_add_test(tc, all_mistakes_at_once);
 	tcase_add_test(tc, long_keys_and_nul);
 	tcase_add_test(tc, many_mistakes_are_bounded);
-	suite_add_tcase(s, tc);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("settings errors", tc);
 }

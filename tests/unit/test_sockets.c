@@ -4,6 +4,8 @@
 #include "base/buf.h"
 #include "model/sockets.h"
 
+#include "run_case.h"
+
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>
@@ -198,19 +200,12 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("sockets");
 	TCase *tc = tcase_create("core");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_test(tc, legal_addresses);
 	tcase_add_test(tc, illegal_addresses);
 	tcase_add_test(tc, contents_of_sockaddr);
 	tcase_add_test(tc, names_from_the_kernel);
 	tcase_add_test(tc, differences);
-	suite_add_tcase(s, tc);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("sockets", tc);
 }

@@ -7,6 +7,8 @@
 
 #include "base/buf.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <ctype.h>
 #include <inttypes.h>
@@ -401,10 +403,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("status");
 	TCase *tc = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, fixed_names);
 	tcase_add_test(tc, values);
@@ -417,10 +416,5 @@ main(void)
 	tcase_add_test(tc, line);
 	tcase_add_test(tc, no_status);
 	tcase_add_test(tc, odd_status);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("status", tc);
 }

@@ -6,6 +6,8 @@
 #include "model/status.h"
 
 #include "base/buf.h"
+#include "run_case.h"
+#include "status_expect.h"
 
 #include <check.h>
 #include <string.h>
@@ -28,26 +30,6 @@ set_up(void)
 		.version = "0.1", .name = "shop", .app = "wsgi shop:app", .pid = 1000,
 		.state = MS_RUNNING, .target_workers = 2, .workers = workers, .n_workers = 3,
 	};
-}
-
-/* -1: null */
-static void
-check_number(const json_t *o, const char *key, json_int_t want)
-{
-	const json_t *value = json_object_get(o, key);
-
-	if (want < 0)
-		ck_assert_msg(json_is_null(value), "'%s' is not null", key);
-	else
-		ck_assert_msg(json_is_integer(value) && json_integer_value(value) == want,
-		    "'%s' is not %lld", key, (long long)want);
-}
-
-static void
-expect(const char *text, const char *part, bool is_there)
-{
-	ck_assert_msg((strstr(text, part) != NULL) == is_there, "%s'%s' in:\n%.1500s",
-	    is_there ? "no " : "", part, text);
 }
 
 /* The table and the metrics of s, one after the other. */
@@ -172,10 +154,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *suite = suite_create("status_memory");
 	TCase *tc = tcase_create("all");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, set_up, NULL);
 	tcase_add_test(tc, json);
@@ -183,10 +162,5 @@ main(void)
 	tcase_add_test(tc, for_metrics);
 	tcase_add_test(tc, unavailable);
 	tcase_add_test(tc, odd_sums);
-	suite_add_tcase(suite, tc);
-	sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("status_memory", tc);
 }

@@ -6,6 +6,8 @@
 #include "model/status.h"
 
 #include "base/buf.h"
+#include "run_case.h"
+#include "status_expect.h"
 
 #include <check.h>
 #include <string.h>
@@ -24,18 +26,6 @@ make(const struct status_socket *sockets, size_t n)
 
 	ck_assert_ptr_nonnull(o);
 	return o;
-}
-
-static void
-check_number(const json_t *o, const char *key, json_int_t want)
-{
-	const json_t *value = json_object_get(o, key);
-
-	if (want < 0)
-		ck_assert_msg(json_is_null(value), "'%s' is not null", key);
-	else
-		ck_assert_msg(json_is_integer(value) && json_integer_value(value) == want,
-		    "'%s' is not %lld", key, (long long)want);
 }
 
 START_TEST(json)
@@ -197,20 +187,12 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("status_sockets");
 	TCase *tc = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, json);
 	tcase_add_loop_test(tc, table, 0, ARRAY_LEN(lines));
 	tcase_add_loop_test(tc, metrics, 0, 2);
 	tcase_add_test(tc, odd);
 	tcase_add_test(tc, harmless);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("status_sockets", tc);
 }

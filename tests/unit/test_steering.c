@@ -4,7 +4,10 @@
  */
 #include "model/steering.h"
 
+#include "run_case.h"
+
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,8 +36,8 @@ run(unsigned n, uint32_t random)
 			ck_assert_uint_ne(f->k, 0);
 			a %= f->k;
 			break;
-		case BPF_JMP | BPF_JEQ | BPF_K:
-			pc += a == f->k ? f->jt : f->jf;
+		case BPF_JMP | BPF_JGE | BPF_K:
+			pc += a >= f->k ? f->jt : f->jf;
 			break;
 		case BPF_RET | BPF_K:
 			return f->k;
@@ -56,15 +59,15 @@ fill(unsigned lanes)
 		ck_assert(steering_add(&s, i));
 }
 
-/* Every live lane gets its share of the draws, the others none. */
+/* Every lane gets its share of the draws; all of them alike when none has one. */
 static void
-check_shares(const bool *live, unsigned n_live)
+check_shares(const uint8_t *shares, unsigned n_shares)
 {
 	unsigned hits[STEERING_LANES_MAX] = { 0 };
-	unsigned n = steering_program(&s, live, n_live, code), alive = 0;
+	unsigned n = steering_program(&s, shares, n_shares, code), sum = 0;
 
 	for (unsigned i = 0; i < s.n; i++)
-		alive += s.order[i] < n_live && live[s.order[i]];
+		sum += s.order[i] < n_shares ? shares[s.order[i]] : 0;
 	for (uint32_t r = 0; r < DRAWS; r++) {
 		unsigned index = run(n, r);
 
@@ -72,70 +75,99 @@ check_shares(const bool *live, unsigned n_live)
 		hits[s.order[index]]++;
 	}
 	for (unsigned i = 0; i < s.n; i++) {
-		unsigned lane = s.order[i], share = DRAWS / (alive > 0 ? alive : s.n);
+		unsigned lane = s.order[i], parts = sum > 0 ? sum : s.n;
+		unsigned share = sum == 0 ? 1 : lane < n_shares ? shares[lane] : 0;
 
-		if (alive > 0 && (lane >= n_live || !live[lane]))
-			ck_assert_msg(hits[lane] == 0, "dead lane %u", lane);
-		else
-			ck_assert_msg(hits[lane] >= share && hits[lane] <= share + 1,
-			    "lane %u: %u of %u", lane, hits[lane], share);
+		/* the last round of draws may end within the lane */
+		ck_assert_msg(hits[lane] >= DRAWS / parts * share &&
+		    hits[lane] <= (DRAWS / parts + 1) * share, "lane %u: %u of %u", lane,
+		    hits[lane], share);
 	}
 }
 
 START_TEST(dealt_to_live_lanes)
 {
-	bool live[9];
+	uint8_t shares[9];
 
 	fill(8);
 	/* the 512 sets of nine lanes, of which there are eight */
-	for (unsigned set = 0; set < 1u << ARRAY_LEN(live); set++) {
-		for (unsigned i = 0; i < ARRAY_LEN(live); i++)
-			live[i] = (set >> i & 1) != 0;
-		check_shares(live, ARRAY_LEN(live));
+	for (unsigned set = 0; set < 1u << ARRAY_LEN(shares); set++) {
+		for (unsigned i = 0; i < ARRAY_LEN(shares); i++)
+			shares[i] = (uint8_t)(set >> i & 1);
+		check_shares(shares, ARRAY_LEN(shares));
 	}
+}
+END_TEST
+
+START_TEST(dealt_by_shares)
+{
+	fill(5);
+	check_shares((const uint8_t[]){ 1, 2, 3, 4, 5 }, 5);
+	check_shares((const uint8_t[]){ 0, 100, 0, 25, 0 }, 5);
+	check_shares((const uint8_t[]){ 7, 7, 7, 7, 7 }, 5);
+	check_shares((const uint8_t[]){ 7, 7, 0, 7, 7 }, 5);
+	check_shares((const uint8_t[]){ 0, 0, 0, 0, 9 }, 5);
+	check_shares((const uint8_t[]){ 100, 1 }, 2);
 }
 END_TEST
 
 START_TEST(fewer_are_known_to_live_than_there_are)
 {
-	const bool live[] = { false, true };
+	const uint8_t shares[] = { 0, 1 };
 
 	fill(5);
-	check_shares(live, ARRAY_LEN(live));
+	check_shares(shares, ARRAY_LEN(shares));
 	check_shares(NULL, 0);
 }
 END_TEST
 
 /* One case of steering_choose(): for each lane its connections, "-" for dead, with "!" when
- * connections wait there; and the lanes that shall get new ones. */
+ * connections wait there; how many are about to come again; and the shares of the lanes. */
 static const struct choice {
-	const char *lanes, *picked;
+	const char *lanes;
+	unsigned returning;
+	const char *shares;
 } choices[] = {
-	{ "- -", "" },
-	{ "0", "0" },
-	{ "5!", "0" },
-	{ "0 0 0 0", "0123" },
-	{ "16 17 15 16", "0123" },
-	{ "16 - 15 16", "023" },
-	{ "22 14 14 14", "123" },
-	{ "20 20 0 0", "23" },
+	{ "- -", 0, "0 0" },
+	{ "0", 0, "1" },
+	{ "5!", 0, "1" },
+	{ "0 0 0 0", 0, "1 1 1 1" },
+	{ "16 17 15 16", 0, "1 1 1 1" },
+	{ "16 - 15 16", 0, "1 0 1 1" },
+	{ "22 14 14 14", 0, "0 1 1 1" },
+	{ "20 20 0 0", 0, "0 0 1 1" },
 	/* the one with no connections may be one that hangs: another one shares the risk */
-	{ "20 20 20 0", "03" },
-	{ "20 10 21 0", "13" },
-	{ "20 20! 20 20", "023" },
-	{ "3! 3! 3! 3!", "0123" },
-	{ "9! 3 3 -", "12" },
-	{ "3! 3! 3 -", "012" },
-	{ "0 1 2 3", "012" },
-	{ "1000000 1000000 0", "02" },
+	{ "20 20 20 0", 0, "1 0 0 1" },
+	{ "20 10 21 0", 0, "0 1 0 1" },
+	{ "20 20! 20 20", 0, "1 0 1 1" },
+	{ "3! 3! 3! 3!", 0, "1 1 1 1" },
+	{ "9! 3 3 -", 0, "0 1 1 0" },
+	{ "3! 3! 3 -", 0, "1 1 1 0" },
+	{ "0 1 2 3", 0, "1 1 1 0" },
+	{ "1000000 1000000 0", 0, "1 0 1" },
+	/* a successor, and others that have fewer connections than the one that drains, or more */
+	{ "0 2", 14, "100 75" },
+	{ "0 8", 8, "100 0" },
+	{ "0 15", 1, "100 0" },
+	{ "0", 16, "100" },
+	{ "0 10 10 10", 10, "100 25 0 0" },
+	{ "0 10 10 10", 2, "100 25 0 0" },
+	{ "0 10 10 10", 1, "1 1 0 0" },
+	{ "10 10 10 11", 1, "1 1 1 1" },
+	{ "0 4 10 10", 16, "100 60 0 0" },
+	{ "0 -", 16, "100 0" },
+	{ "- -", 16, "0 0" },
+	{ "0 3! 3", 9, "100 0 50" },
+	{ "0 0 0", 1000000, "100 100 100" },
+	{ "1000000 0", 1000000, "0 100" },
 };
 
 START_TEST(chosen)
 {
 	const struct choice *c = &choices[_i];
 	struct steering_lane lanes[8] = {{ false, false, 0 }};
-	bool pick[8];
-	char got[9] = "";
+	uint8_t shares[8];
+	char got[64] = "";
 	unsigned n = 0;
 
 	for (const char *p = c->lanes; *p != '\0'; p += strspn(p, " ")) {
@@ -148,12 +180,12 @@ START_TEST(chosen)
 		p += *p == '!';
 		n++;
 	}
-	steering_choose(lanes, n, pick);
+	steering_choose(lanes, n, c->returning, shares);
 	for (unsigned i = 0; i < n; i++)
-		if (pick[i])
-			got[strlen(got)] = (char)('0' + i);
-	ck_assert_msg(strcmp(got, c->picked) == 0, "%s: %s instead of %s", c->lanes, got,
-	    c->picked);
+		snprintf(got + strlen(got), sizeof got - strlen(got), "%s%u", i > 0 ? " " : "",
+		    shares[i]);
+	ck_assert_msg(strcmp(got, c->shares) == 0, "%s, %u: %s instead of %s", c->lanes,
+	    c->returning, got, c->shares);
 }
 END_TEST
 
@@ -166,14 +198,14 @@ END_TEST
 
 START_TEST(the_longest_program_fits)
 {
-	bool live[STEERING_LANES_MAX];
+	uint8_t shares[STEERING_LANES_MAX];
 
 	fill(STEERING_LANES_MAX);
 	ck_assert(!steering_add(&s, 1));
-	memset(live, true, sizeof live);
-	live[7] = false;
-	check_shares(live, STEERING_LANES_MAX);
-	ck_assert_uint_le(steering_program(&s, live, STEERING_LANES_MAX, code),
+	memset(shares, 1, sizeof shares);
+	shares[7] = 0;
+	check_shares(shares, STEERING_LANES_MAX);
+	ck_assert_uint_le(steering_program(&s, shares, STEERING_LANES_MAX, code),
 	    STEERING_PROGRAM_MAX);
 }
 END_TEST
@@ -190,7 +222,7 @@ START_TEST(the_last_takes_the_place_of_one_that_leaves)
 	ck_assert_uint_eq(s.n, 4);
 	ck_assert(steering_add(&s, 1));
 	ck_assert_mem_eq(s.order, again, sizeof again);
-	check_shares((const bool[]){ false, true, false, false, true }, 5);
+	check_shares((const uint8_t[]){ 0, 1, 0, 0, 1 }, 5);
 	/* the last one itself */
 	steering_remove(&s, 1);
 	ck_assert_mem_eq(s.order, after, sizeof after);
@@ -200,21 +232,14 @@ END_TEST
 int
 main(void)
 {
-	Suite *suite = suite_create("steering");
 	TCase *tc = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, dealt_to_live_lanes);
+	tcase_add_test(tc, dealt_by_shares);
 	tcase_add_test(tc, fewer_are_known_to_live_than_there_are);
 	tcase_add_loop_test(tc, chosen, 0, ARRAY_LEN(choices));
 	tcase_add_test(tc, nothing_to_steer);
 	tcase_add_test(tc, the_longest_program_fits);
 	tcase_add_test(tc, the_last_takes_the_place_of_one_that_leaves);
-	suite_add_tcase(suite, tc);
-	sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("steering", tc);
 }

@@ -5,6 +5,8 @@
  */
 #include "model/tracing.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,10 +201,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("tracing");
 	TCase *tc = tcase_create("tracing");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, NULL);
 	tcase_add_test(tc, nobody_below_the_half);
@@ -214,10 +213,5 @@ main(void)
 	tcase_add_test(tc, too_dear);
 	tcase_add_test(tc, switched_off);
 	tcase_add_test(tc, over_a_day);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_case("tracing", tc);
 }

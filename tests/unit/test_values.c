@@ -4,6 +4,8 @@
 #include "base/buf.h"
 #include "model/values.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <string.h>
 
@@ -274,10 +276,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("values");
 	TCase *tc = tcase_create("core");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_test(tc, counts);
 	tcase_add_test(tc, sizes);
@@ -289,9 +288,5 @@ main(void)
 	tcase_add_test(tc, human_numbers);
 	tcase_add_test(tc, quoting);
 	tcase_add_test(tc, words);
-	suite_add_tcase(s, tc);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("values", tc);
 }

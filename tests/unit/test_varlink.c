@@ -7,6 +7,8 @@
 
 #include "base/buf.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
@@ -181,10 +183,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("varlink");
 	TCase *tc = tcase_create("core");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_loop_test(tc, take, 0, (int)ARRAY_LEN(takes));
 	tcase_add_test(tc, take_limit);
@@ -192,10 +191,5 @@ main(void)
 	tcase_add_test(tc, put);
 	tcase_add_test(tc, put_beyond_limit);
 	tcase_add_test(tc, descriptions);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_case("varlink", tc);
 }

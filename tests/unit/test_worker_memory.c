@@ -7,6 +7,8 @@
 #include "master/channel.h"
 #include "master/worker.h"
 
+#include "run_case.h"
+
 #include <check.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -292,10 +294,7 @@ END_TEST
 int
 main(void)
 {
-	Suite *s = suite_create("worker_memory");
 	TCase *tc = tcase_create("worker_memory");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, trims);
@@ -307,10 +306,5 @@ main(void)
 	tcase_add_test(tc, reports);
 	tcase_add_test(tc, report_for_the_log);
 	tcase_add_test(tc, descriptors);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_case("worker_memory", tc);
 }

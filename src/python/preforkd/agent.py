@@ -249,14 +249,19 @@ class Agent:
             if message is None:
                 self._orphaned()
                 return
-            self._handle(message)
+            try:
+                self._handle(message)
+            except Exception as exc:
+                # The next one may be DRAIN.
+                self.complain("the channel's thread: %r" % exc)
+                close_received(message)
         self._flush()
         self._trimmer.turn()
         if self.deadline is not None and monotonic() >= self.deadline - _MARGIN:
             self._expire()
 
     def _flush(self):
-        """Sends the counts when they changed; called at most once per interval by design."""
+        """Sends the counts when they changed; at most once per interval, but for COUNT."""
         if self.counter.is_awake():
             self._tell(self.counter.take_change)
 
@@ -265,11 +270,15 @@ class Agent:
         self._tell(self.counter.message)
 
     def _tell(self, read, wait=False):
-        """Sends what read() says of the counts, if anything. Any thread, but no signal handler."""
+        """Sends what read() says of the counts, if anything: then true.
+
+        Any thread, but no signal handler.
+        """
         with self._telling:
             message = read()
             if message is not None and not self.channel.send(message, wait):
                 self.counter.not_sent()
+            return message is not None
 
     def _handle(self, message):
         """One datagram of the master; unknown keys are ignored."""
@@ -279,6 +288,9 @@ class Agent:
             self._tracer.ask(_number(message["REPORT"]), _number(message.get("SECONDS")))
         elif "REPORT" in message:
             self.channel.send_report(_number(message["REPORT"]), report.build(self))
+        if message.get("COUNT") == "1":
+            if not self._tell(self.counter.take_change):
+                self._tell(self.counter.message)
         if message.get("TRIM") == "1":
             self._trimmer.ask()
         if "TRACE" in message:

@@ -61,6 +61,7 @@ class Counter:
         self._urgent = urgent
         self._serials = count_from(1)
         self._ends = count_from(1)
+        self._changes = count_from(1)
         self._flying = {}       # serial -> start in ns; insertion order is age
         self._told = self._moves()
         self._awake = False
@@ -92,6 +93,12 @@ class Counter:
             return
         if next(self._ends) >= self._alarm:
             self._ring()
+        if not self._awake:
+            self._rouse()
+
+    def changed(self):
+        """Something has changed that is no request: a connection that waits for its messages."""
+        next(self._changes)
         if not self._awake:
             self._rouse()
 
@@ -170,8 +177,8 @@ class Counter:
         return self._awake
 
     def _moves(self):
-        """Requests begun and completed: what differs when there is something to say."""
-        return repr(self._serials), repr(self._ends)
+        """Requests begun and completed, changes: what differs when there is something to say."""
+        return repr(self._serials), repr(self._ends), repr(self._changes)
 
     def take_change(self):
         """For the channel's thread: a message when something changed, else None and rest."""

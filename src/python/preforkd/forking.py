@@ -21,6 +21,11 @@ from .errors import BootError, flush
 # Seconds after which a fork is taken to hang, and a worker gives up to be adopted.
 DEADLINE = 10.0
 
+# Seconds for which no other thread may ask for the interpreter around a fork, and in which those
+# that had asked before get it.
+_QUIET = 0.1
+_YIELD = 0.001
+
 _PR_SET_PDEATHSIG = 1
 
 # What the intermediate's exit status tells: 0, an errno, or how a process ended on trial.
@@ -109,6 +114,39 @@ def _second_fork():
     return fork()
 
 
+class _Quiet:
+    """Around a fork past the interpreter: no other thread's request for it goes along.
+
+    The process between would wait for ever for the thread that asked, which it does not have
+    (forced switching, Python/ceval_gil.c). Who waits asks anew one switch interval after the
+    interpreter has changed hands: so all get it once, and then the interval is as long as a fork
+    of many gigabytes may take. A thread that never lets go costs that much for each fork.
+    """
+
+    def __enter__(self):
+        """Free where there is no other thread."""
+        self._interval = None
+        try:
+            if len(os.listdir("/proc/self/task")) == 1:
+                return
+        except OSError:
+            # No descriptor is left; there may be some.
+            pass
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(_QUIET)
+        try:
+            real_sleep(_YIELD)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_exc):
+        """In the mold and in the worker."""
+        if self._interval is not None:
+            sys.setswitchinterval(self._interval)
+        return False
+
+
 def _wait(pid, deadline):
     """The status of a child that ends soon; None when it had to be killed."""
     if not _ends(pid, deadline):
@@ -152,21 +190,22 @@ class Forker:
     def fork(self, deadline=DEADLINE):
         """True in a new worker, False in the mold. Raises OSError in the mold."""
         flush()
-        pid = self._libc.fork()
-        if pid == 0:
-            status = _UNKNOWN
-            try:
-                if _second_fork() == 0:
-                    return True
-                status = 0
-            except OSError as exc:
-                status = _status_of(exc)
-            except BaseException:
-                pass
-            _exit(status)
+        with _Quiet():
+            pid = self._libc.fork()
+            if pid == 0:
+                status = _UNKNOWN
+                try:
+                    if _second_fork() == 0:
+                        return True
+                    status = 0
+                except OSError as exc:
+                    status = _status_of(exc)
+                except BaseException:
+                    pass
+                _exit(status)
         status = _wait(pid, deadline)
         if status is None:
-            _kill(kill, pid)
+            _kill(pid)
             raise OSError("it takes longer than %g s" % deadline)
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else _UNKNOWN
         if code:
@@ -178,28 +217,15 @@ class Forker:
         """Forks as for a worker that ends at once: None, or what is wrong with that."""
         flush()
         try:
-            pid = self._libc.fork()
+            with _Quiet():
+                pid = self._libc.fork()
+                if pid == 0:
+                    _exit(_try_second_fork())
         except OSError as exc:
             return "a fork fails: %s" % exc.strerror
-        if pid == 0:
-            status = _UNKNOWN
-            try:
-                setpgid(0, 0)
-                child = _second_fork()
-                if child == 0:
-                    _exit(0)
-                ended = waitpid(child, 0)[1]
-                status = _SIGNALLED + os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0
-            except ChildProcessError:
-                status = 0
-            except OSError as exc:
-                status = _status_of(exc)
-            except BaseException:
-                pass
-            _exit(status)
         status = _wait(pid, deadline)
         if status is None:
-            _kill(killpg, pid)
+            _kill(pid)
             return "a fork hangs for more than %g s, perhaps in a function of " \
                 "os.register_at_fork()" % deadline
         return _trial_result(status)
@@ -240,6 +266,23 @@ class Forker:
         agent.configure(agent.settings, real)
 
 
+def _try_second_fork():
+    """In the process between, on trial: the exit status of it."""
+    try:
+        setpgid(0, 0)
+        child = _second_fork()
+        if child == 0:
+            _exit(0)
+        ended = waitpid(child, 0)[1]
+        return _SIGNALLED + os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0
+    except ChildProcessError:
+        return 0
+    except OSError as exc:
+        return _status_of(exc)
+    except BaseException:
+        return _UNKNOWN
+
+
 def _status_of(exc):
     """An OSError as an exit status."""
     return exc.errno if exc.errno and 0 < exc.errno < _UNKNOWN else _UNKNOWN
@@ -257,12 +300,13 @@ def _trial_result(status):
     return "a fork fails: " + why
 
 
-def _kill(function, pid):
-    """Ends and reaps a child, or its group."""
-    try:
-        function(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def _kill(pid):
+    """Ends and reaps a child, and its group where it has come so far as to have one."""
+    for function in (killpg, kill):
+        try:
+            function(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     try:
         waitpid(pid, 0)
     except ChildProcessError:

@@ -168,8 +168,14 @@ class Tracer:
         with self._lock:
             self._orders.append((function, args))
             if not self._runs:
+                try:
+                    start_new_thread(self._run, ())
+                except RuntimeError:
+                    # No room for a thread: nothing is traced, and nobody is waited for.
+                    self._orders.clear()
+                    self._making = 0
+                    raise
                 self._runs = True
-                start_new_thread(self._run, ())
             elif self._bell.locked():
                 self._bell.release()
 

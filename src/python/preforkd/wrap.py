@@ -12,7 +12,7 @@ CLOSE = (b"connection", b"close")
 
 
 class CountedASGI:
-    """Counts http requests; websockets are long-lived and are not counted. Watches lifespan."""
+    """Counts http requests, not websockets, which are long-lived connections. Watches lifespan."""
 
     def __init__(self, app, agent):
         """Wraps an ASGI 3 application."""
@@ -20,6 +20,7 @@ class CountedASGI:
         self._agent = agent
         self._begin = agent.counter.begin
         self._end = agent.counter.end
+        self._changed = agent.counter.changed
         # Set in the loop, together with what is done for requests that are in progress.
         self.closing = False
         # Scopes of requests whose response has the announcement from the server already.
@@ -40,7 +41,11 @@ class CountedASGI:
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            self._changed()
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._changed()
 
     async def _lifespan(self, scope, receive, send):
         """Passes lifespan through; remembers why startup failed, as servers only log it."""

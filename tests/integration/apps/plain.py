@@ -13,7 +13,7 @@
     /fork?S      a grandchild for S seconds; its pid
     /say?TEXT    writes a line to stderr   /print?TEXT to stdout
     /shutdown    shutdown() on every listening socket
-    /channel?WHAT  close, garbage, huge or flood: misuses the worker's channel
+    /channel?WHAT  close, replace, garbage, huge or flood: misuses the worker's channel
 """
 
 import asyncio
@@ -116,6 +116,12 @@ def _channel(what):
         sock = socket.socket(fileno=fd)
         sock.shutdown(socket.SHUT_RDWR)
         sock.detach()
+    elif what == "replace":
+        # by one that nobody writes to: only the master sees that something is wrong
+        KEPT.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        with socket.socket(fileno=os.dup(fd)) as old:
+            os.dup2(KEPT[-1][0].fileno(), fd)
+            old.shutdown(socket.SHUT_RDWR)
     elif what == "garbage":
         for data in (b"\0\xff\xfe", b"REQUESTS=-5\n", b"no equals sign", b"=", b"\n\n\n",
                      b"REQUESTS=99999999999999999999999\n", b"READY=2\nREADY=1\nBUSY=x\n",

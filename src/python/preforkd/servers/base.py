@@ -31,6 +31,7 @@ class Server:
         self.settings = settings
         self.listeners = listeners
         self.version = self.name
+        self._checked = None        # an application that check() has found to be of our kind
 
     def prepare(self):
         """Imports the server and checks its options. Raises BootError."""
@@ -47,8 +48,13 @@ class Server:
         return self.settings.kind
 
     def check(self, app):
-        """Refuses an application of the other kind. Raises BootError."""
-        application.check_kind(app, self.settings.kind, self.settings.app)
+        """Refuses an application of the other kind. Raises BootError.
+
+        What a mold has looked at is not looked at again by its workers.
+        """
+        if app is not self._checked:
+            application.check_kind(app, self.settings.kind, self.settings.app)
+            self._checked = app
 
     def make(self, app):
         """In a mold, when the application is there: makes what workers would make each anew."""

@@ -74,6 +74,7 @@ class NativeASGI(Common):
         """The loop and the connections are known before the servers are made."""
         self.preforkd.aio = aio.Loop(self.preforkd.agent, self.loop)
         self.preforkd_watch = _Watch(type(self), self.preforkd_app)
+        self.preforkd.agent.counter.connections = self.preforkd_watch.count
         self.preforkd_main = asyncio.current_task()
         await super()._serve()
 
@@ -114,6 +115,10 @@ class _Watch:
         module = next(sys.modules[base.__module__] for base in cls.__mro__
                       if base.__module__ == "gunicorn.workers.gasgi")
         module.ASGIProtocol = _extend_protocol(module.ASGIProtocol, self._open, app)
+
+    def count(self):
+        """How many connections there are."""
+        return len(self._open)
 
     def connections(self):
         """Each connection with its state."""

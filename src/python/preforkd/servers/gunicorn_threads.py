@@ -34,6 +34,13 @@ class _Pool(Counting):
     """What all versions have in common."""
 
     preforkd_farewell = None
+    preforkd_lingering = None   # False where gunicorn does that itself
+
+    @classmethod
+    def preforkd_preload(cls):
+        """Looks into gunicorn, which each worker would do anew."""
+        super().preforkd_preload()
+        cls.preforkd_lingering = _linger(cls)
 
     def init_process(self):
         """Everything until the worker's end."""
@@ -42,14 +49,21 @@ class _Pool(Counting):
 
     def run(self):
         """The loop turns at least once per heartbeat."""
+        self.preforkd.agent.counter.connections = self.preforkd_open
         self.preforkd_select = self.poller.select
         beat = self.preforkd.settings.beat
         if beat and beat < _TICK:
             self.preforkd_nap(beat)
-        lingering = _linger(type(self), self.poller)
-        if lingering is not None:
-            self.preforkd_expire(lingering)
+        if self.preforkd_lingering is None:
+            self.preforkd_preload()
+        if self.preforkd_lingering:
+            self.preforkd_lingering.begin(self.poller)
+            self.preforkd_expire(self.preforkd_lingering)
         super().run()
+
+    def preforkd_open(self):
+        """How many connections there are."""
+        return max(0, self.nr_conns)
 
     def preforkd_nap(self, seconds):
         """No select() takes longer than this."""
@@ -208,10 +222,14 @@ class _Lingering:
     gunicorn waits for each of them in its main loop, for two seconds if need be.
     """
 
-    def __init__(self, poller):
-        """Of the worker's loop, which calls the data of a key with its file."""
-        self._poller = poller
+    def __init__(self):
+        """Of one worker."""
+        self._poller = None
         self._waiting = collections.deque()
+
+    def begin(self, poller):
+        """The worker's loop calls the data of a key of that poller with its file."""
+        self._poller = poller
 
     def add(self, sock):
         """Nothing more will be sent on it."""
@@ -252,14 +270,14 @@ class _Lingering:
                 self._end(sock)
 
 
-def _linger(cls, poller):
-    """Makes connections of the worker class linger in the poller, or gives None."""
+def _linger(cls):
+    """Makes connections of the worker class linger, or gives False."""
     module = next(sys.modules[base.__module__] for base in cls.__mro__
                   if base.__module__ == "gunicorn.workers.gthread")
     native = module.TConn
     if "graceful" not in inspect.signature(native.close).parameters:
-        return None
-    lingering = _Lingering(poller)
+        return False
+    lingering = _Lingering()
 
     class Conn(native):
         """One connection."""
