@@ -179,6 +179,17 @@ class Draining:
         self.assertEqual(worker.wait(), 0)
         self.assertLess(time.monotonic() - begin, 2)
 
+    def test_term_unheard(self):
+        """SIGTERM that does not wake the main thread, which sleeps in a request, is heard."""
+        if self.kind.name.startswith("gevent"):
+            self.skipTest("gevent's threads and sleep are one thread's")
+        worker = self.worker()
+        worker.ready()
+        begin = time.monotonic()
+        Background(get, worker.address, "/deaf?30")
+        self.assertEqual(worker.wait(), 0)
+        self.assertLess(time.monotonic() - begin, 3)
+
     def test_term_after_drain(self):
         """SIGTERM cuts a drain short."""
         worker = self.worker()

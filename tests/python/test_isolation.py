@@ -44,6 +44,32 @@ class Isolation:
         until(lambda: worker.eof, "end of the channel")
         os.kill(child, 0)
 
+    def test_fork_term(self):
+        """SIGTERM ends a forked child, as Process.terminate() expects, and not its parent."""
+        if self.kind.name.startswith("gevent"):
+            self.skipTest("gevent's fork")
+        worker = self.worker()
+        worker.ready()
+        child = int(get(worker.address, "/forked?60")[1])
+        self.addCleanup(self._kill, child)
+        # The interpreter forgets the signals that come while it is being forked.
+        until(lambda: not self._catches(child, signal.SIGTERM), "a default for SIGTERM")
+        os.kill(child, signal.SIGTERM)
+        until(lambda: self._status(child, "State").startswith("Z"), "the child's end")
+        self.assertEqual(get(worker.address), (200, "hello"))
+        self.assertIsNone(worker.first("STOPPING"))
+        worker.drain(1)
+        self.assertEqual(worker.wait(), 0)
+
+    def _catches(self, pid, number):
+        """Whether a process has a handler for a signal."""
+        return int(self._status(pid, "SigCgt"), 16) >> (number - 1) & 1
+
+    def _status(self, pid, key):
+        """A line of /proc/PID/status, proc(5)."""
+        with open("/proc/%d/status" % pid) as lines:
+            return next(line.split(":")[1].strip() for line in lines if line.startswith(key))
+
     def _kill(self, pid):
         """Ends the forked child."""
         try:

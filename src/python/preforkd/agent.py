@@ -65,6 +65,7 @@ class Agent:
         self._ready = False
         self._last_beat = 0.0
         self._gone = False
+        self.on_term = None         # the handler of SIGTERM once it is ours
         self.role = role
         self._trimmer = Trimmer(self)
         self._tracer = Tracer(self)
@@ -95,6 +96,7 @@ class Agent:
         self.channel.after_fork_in_child()
         self.counter.after_fork_in_child()
         self._tracer.after_fork_in_child()
+        signals.unsettle(self)
         self._gone = True
 
     # called by the server

@@ -8,7 +8,7 @@ that the channel works on real descriptors and in a real thread under gevent's m
 
 from array import array
 from errno import EBADF, ENOTSOCK
-from os import pipe2, read, write, close, O_CLOEXEC, O_NONBLOCK
+from os import dup, pipe2, read, write, close, O_CLOEXEC, O_NONBLOCK
 from select import POLLIN, POLLOUT, poll
 from socket import (CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket)
 from time import monotonic
@@ -91,6 +91,7 @@ class Channel:
         """Takes over the descriptor; a negative one gives a channel that says nothing."""
         self._socket = socket(fileno=fd) if fd >= 0 else None
         self._wake_read, self._wake_write = pipe2(O_CLOEXEC | O_NONBLOCK)
+        self._relay = -1        # hears of signals as wait() does
         self.wakes = b""        # what woke wait() the last time: b"w", or numbers of signals
 
     def become(self, fd):
@@ -100,7 +101,7 @@ class Channel:
 
     def descriptors(self):
         """All that are open for it."""
-        own = {self._wake_read, self._wake_write}
+        own = {self._wake_read, self._wake_write, self._relay}
         return own if self._socket is None else own | {self._socket.fileno()}
 
     def has_peer(self):
@@ -180,6 +181,13 @@ class Channel:
         """For signal.set_wakeup_fd(): signals wake wait(), and their numbers are in wakes."""
         return self._wake_write
 
+    def relay_signals(self, fd):
+        """What wait() hears of signals is written to this descriptor, too.
+
+        It does not block. A copy is kept: whoever closes it does not say so.
+        """
+        self._relay = dup(fd)
+
     def wait(self, timeout):
         """Waits for wake(), a message or the timeout in seconds (None: none).
 
@@ -194,6 +202,9 @@ class Channel:
         if self._wake_read in ready:
             try:
                 self.wakes = read(self._wake_read, 4096)
+                numbers = self.wakes.replace(b"w", b"")
+                if numbers and self._relay >= 0:
+                    write(self._relay, numbers)
             except OSError:
                 pass
         if self._socket is None or self._socket.fileno() not in ready:
@@ -235,6 +246,8 @@ class Channel:
                 sock.close()
             close(self._wake_read)
             close(self._wake_write)
+            if self._relay >= 0:
+                close(self._relay)
         except OSError:
             pass
-        self._wake_read = self._wake_write = -1
+        self._wake_read = self._wake_write = self._relay = -1

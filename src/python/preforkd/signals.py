@@ -8,6 +8,7 @@ which the master sends before it kills a worker that hangs, prints the stacks of
 """
 
 import faulthandler
+import os
 import signal
 
 # Seconds that SIGTERM leaves to requests in flight.
@@ -34,12 +35,10 @@ def settle(agent):
     """Final dispositions, after the server's own set-up. True when SIGABRT prints stacks."""
     server = agent.server
     if not server.own_term:
-        def on_term(_number, _frame):
-            """SIGTERM: a quick end."""
-            agent.drain(TERM_GRACE)
-        signal.signal(signal.SIGTERM, on_term)
+        agent.on_term = _handler_of_term(agent, os.getpid())
+        signal.signal(signal.SIGTERM, agent.on_term)
         signal.siginterrupt(signal.SIGTERM, False)
-        _tell_the_thread(agent.channel, server.sync)
+        _tell_the_thread(agent.channel)
     for number in QUIET:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _ignore)
@@ -47,16 +46,38 @@ def settle(agent):
     return _stacks_on_abort(server.abort_handler)
 
 
-def _tell_the_thread(channel, sync):
-    """The channel's thread hears of signals, too.
+def _tell_the_thread(channel):
+    """The channel's thread hears of signals, too, and says so to who heard of them before.
 
     Python's handlers run in the main thread between two of its steps: a signal that arrives just
-    before that one waits for something would be heard when it has waited. Event loops have a
-    descriptor of their own for this; gunicorn's is watched between requests only.
+    before that one waits for something would be heard when it has waited. A loop's own descriptor
+    is of no use while a request blocks the loop; gunicorn's is watched between requests only.
     """
     before = signal.set_wakeup_fd(channel.wake_fd(), warn_on_full_buffer=False)
-    if before >= 0 and not sync:
-        signal.set_wakeup_fd(before)
+    if before >= 0:
+        channel.relay_signals(before)
+
+
+def _handler_of_term(agent, pid):
+    """SIGTERM: a quick end."""
+    def on_term(_number, _frame):
+        """In the worker; or in a child that has it still, since it was told while it was forked."""
+        if os.getpid() == pid:
+            agent.drain(TERM_GRACE)
+        else:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+    return on_term
+
+
+def unsettle(agent):
+    """In a child that the application forked: a signal to it is none to the worker."""
+    if agent.on_term is None:
+        return
+    # It would wake the parent, by what they share, or whoever has the number of what was closed.
+    signal.set_wakeup_fd(-1)
+    if signal.getsignal(signal.SIGTERM) == agent.on_term:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _stacks_on_abort(handler):

@@ -4,14 +4,17 @@
 Paths: / answers; /sleep?SECONDS blocks the thread or the loop; /wait?SECONDS waits politely;
 /fail raises; /env, /pid, /path, /fork tell about the process; /stream streams; /slow?SECONDS sends
 the half of its answer before it waits; /ticks?COUNT streams for a while; /echo sends the body back;
-/touch/PATH makes a file. A websocket echoes.
+/touch/PATH makes a file; /deaf?SECONDS is /sleep with a SIGTERM that does not interrupt it. A
+websocket echoes.
 """
 
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 
@@ -40,9 +43,21 @@ def _info(path, query):
     return "hello"
 
 
+def _deaf(seconds):
+    """Sleeps; a SIGTERM comes in another thread, as if just before the call of sleep."""
+    def late():
+        """Once the caller sleeps."""
+        time.sleep(0.2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    threading.Thread(target=late, daemon=True).start()
+    time.sleep(seconds)
+
+
 def app(environ, start_response):
     """WSGI."""
     path, query = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
+    if path == "/deaf":
+        _deaf(float(query))
     if path in ("/sleep", "/wait", "/spin"):
         print("inside", path)
     if path in ("/sleep", "/wait"):
@@ -142,6 +157,8 @@ async def asgi(scope, receive, send):
         more = message.get("more_body", False)
     if path in ("/sleep", "/wait", "/spin"):
         print("inside", path)
+    if path == "/deaf":
+        _deaf(float(query))
     if path in ("/sleep", "/spin"):
         time.sleep(float(query))
     if path == "/wait":
