@@ -4,7 +4,7 @@
 import os
 
 _ROLLUP = "/proc/self/smaps_rollup"
-_PRIVATE = (b"Private_Clean:", b"Private_Dirty:", b"Private_Hugetlb:")
+_OWN = (b"Private_Dirty:", b"Private_Hugetlb:")
 
 
 def open_rollup():
@@ -40,10 +40,14 @@ def _read(path):
 
 
 def own():
-    """Private bytes (USS), which would come back to the machine; RSS on kernels before 4.14."""
+    """Private bytes that would come back to the machine; RSS on kernels before 4.14.
+
+    Less than the USS by what is clean: pages of files, which become private, or cease to be, when
+    another process that runs the same interpreter ends or starts.
+    """
     try:
         return 1024 * sum(int(line.split()[1]) for line in _read(_ROLLUP).splitlines()
-                          if line.startswith(_PRIVATE))
+                          if line.startswith(_OWN))
     except (OSError, ValueError, IndexError):
         pass
     try:
