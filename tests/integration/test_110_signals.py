@@ -223,9 +223,7 @@ class MasterKilled(harness.Case):
         port = harness.free_port()
         p = self.preforkd(listen=["127.0.0.1:%d" % port, "unix:run.sock"], pidfile="p.pid")
         p.wait_ready()
-        pids = p.pids()
-        p.kill()
-        wait_until(lambda: not any(is_alive(pid) for pid in pids), 2)
+        self.gone(p, p.pids(), ("127.0.0.1", port))
         p._address = None
         p.start()
         p.wait_ready()

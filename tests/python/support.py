@@ -69,7 +69,7 @@ KINDS = [
          settings={"threads": 2}),
     Kind("stdlib", "wsgi", "stdlib", [], pool=True, keepalive=False, tls=False,
          settings={"threads": 2}),
-    Kind("uvicorn", "asgi", "uvicorn", ["uvicorn"], loop=True),
+    Kind("uvicorn", "asgi", "uvicorn", ["uvicorn"], loop=True, server={"loop": "asyncio"}),
     Kind("uvicorn_uvloop", "asgi", "uvicorn", ["uvicorn", "uvloop", "httptools"], loop=True,
          product="uvicorn", server={"loop": "uvloop", "http": "httptools"}),
     Kind("hypercorn", "asgi", "hypercorn", ["hypercorn"], loop=True),
@@ -78,7 +78,9 @@ KINDS = [
     Kind("uvicorn_worker", "asgi", _uvicorn_worker() + ".UvicornWorker",
          ["gunicorn", "uvicorn", _uvicorn_worker()], loop=True, product="gunicorn"),
     Kind("gunicorn_asgi", "asgi", "asgi", ["gunicorn", "gunicorn.workers.gasgi"], loop=True,
-         product="gunicorn"),
+         product="gunicorn", server={"asgi_loop": "asyncio"}),
+    Kind("gunicorn_asgi_uvloop", "asgi", "asgi", ["gunicorn", "gunicorn.workers.gasgi", "uvloop"],
+         loop=True, product="gunicorn", server={"asgi_loop": "uvloop"}),
 ]
 
 _missing = {}
