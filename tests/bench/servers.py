@@ -6,7 +6,9 @@ preforkd with a worker class, or the same worker class below its own manager. Bo
 same interpreter and the same implementation of loop and HTTP.
 """
 
+import atexit
 import ctypes
+import functools
 import json
 import os
 import shutil
@@ -55,16 +57,28 @@ def _environment():
     for name in ("WEB_CONCURRENCY", "PORT", "NOTIFY_SOCKET", "FORWARDED_ALLOW_IPS"):
         env.pop(name, None)
     env.update(PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1",
-               PREFORKD_PYTHON_DIR=os.path.join(SRCDIR, "src", "python"),
+               PREFORKD_PYTHON_DIR=_launcher(),
                PREFORKD_LIBEXEC_DIR=BUILDDIR)
     return env
+
+
+@functools.lru_cache(maxsize=None)
+def _launcher():
+    """The launcher with its bytecode, as it is installed: who compiles it first is larger."""
+    folder = tempfile.mkdtemp(prefix="bench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shutil.copytree(os.path.join(SRCDIR, "src", "python", "preforkd"),
+                    os.path.join(folder, "preforkd"),
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([PYTHON, "-m", "compileall", "-q", folder], check=True)
+    return folder
 
 
 class Server:
     """One running server; a context manager."""
 
     inherited = ()              # sockets that it gets
-    untouched = False           # True: no request before it counts as running
+    untouched = False           # True: nobody connects before it counts as running
 
     def __init__(self, name):
         """Subclasses say in argv() what to run."""
@@ -122,11 +136,11 @@ class Server:
             time.sleep(0.05)
 
     def _answers(self):
-        """One request, or a connection alone."""
+        """One request; for those that nobody may touch, whether somebody listens."""
+        if self.untouched:
+            return processes.listens(self.port)
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as sock:
-                if self.untouched:
-                    return True
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 return b" 200 " in sock.recv(1000)
         except OSError:
