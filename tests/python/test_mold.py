@@ -5,9 +5,11 @@
 import json
 import os
 import statistics
+import subprocess
+import sys
 import unittest
 
-from fake_master import free_tcp, has_module
+from fake_master import APPS, free_tcp, has_module
 from fake_mold import MoldCase, descriptors_of
 from support import for_each_kind, get, main, Client, connect
 
@@ -225,6 +227,42 @@ class Gunicorn(MoldCase):
         worker = mold.fork()
         worker.ready()
         self.assertEqual(get(worker.address), (200, "01"))
+
+
+class Density(MoldCase):
+    """What is free in a mold is not among what its workers share."""
+
+    CODE = ("import gc, sys; sys.path.insert(0, sys.argv[1])\n"
+            "from preforkd import memory\n"
+            "kept = [bytes(64 - 33) for _ in range(100000)]\n"
+            "del kept[::200]\n"
+            "if sys.argv[2] == 'yes': memory.settle()\n"
+            "new = [bytes(64 - 33) for _ in range(300)]\n"
+            "print(len({id(one) >> 12 for one in new}))\n")
+
+    def pages(self, settled):
+        """Over how many pages 300 new objects are spread that would fit into 5."""
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "python")
+        return int(subprocess.check_output([sys.executable, "-c", self.CODE, path, settled]))
+
+    def test_holes(self):
+        """New objects lie together instead of where others were freed."""
+        if self.pages("no") < 100:
+            self.skipTest("another allocator")
+        self.assertLess(self.pages("yes"), 20)
+
+    def test_free_memory(self):
+        """What the import has freed, malloc has not kept."""
+        folder = self.folder()
+        self.write(folder, "freed.py", "from plain import app\n"
+                   "blocks = [b'x' * 50000 for _ in range(1000)]\n"
+                   "last = b'x' * 60000\ndel blocks\n")
+        mold = self.mold("freed:app", worker_class="stdlib", cwd=folder, pythonpath=[APPS])
+        self.assertEqual(mold.verdict().get("FORKS"), "1")
+        with open("/proc/%d/status" % mold.pid) as lines:
+            sizes = dict(line.split(":", 1) for line in lines)
+        self.assertGreater(int(sizes["VmPeak"].split()[0]), 50000)
+        self.assertLess(int(sizes["RssAnon"].split()[0]), 40000)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from os import _exit, close, dup, dup2, getpid, getppid, kill, killpg, setpgid, 
 from select import POLLIN, poll
 from time import monotonic, sleep as real_sleep
 
-from . import listeners, title
+from . import listeners, memory, title
 from .channel import FD_KEY, MESSAGE_MAX, encode_text
 from .errors import BootError, flush
 
@@ -26,7 +26,8 @@ DEADLINE = 10.0
 _QUIET = 0.1
 _YIELD = 0.001
 
-_PR_SET_PDEATHSIG = 1
+# PR_SET_PDEATHSIG, prctl(2), which looks at no other argument.
+_DIE_WITH_PARENT = (1, int(signal.SIGKILL))
 
 # What the intermediate's exit status tells: 0, an errno, or how a process ended on trial.
 _UNKNOWN = 191
@@ -45,10 +46,10 @@ class _Libc:
             libc = ctypes.PyDLL(None, use_errno=True)
             self._get_errno = ctypes.get_errno
             self._raw_fork = libc.fork
-            self._prctl = libc.prctl
-            self._prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
         except Exception:
-            self._raw_fork = self._prctl = None
+            self._raw_fork = None
+        # Called in each worker: an object of ctypes would take 30 kB of what it shares.
+        self._prctl = memory.of_libc("prctl")
 
     def fork(self):
         """fork(2) without the interpreter's notice, or else with it. Raises OSError."""
@@ -63,7 +64,7 @@ class _Libc:
     def die_with_parent(self):
         """SIGKILL when the parent ends; without ctypes the end of the channel has to do."""
         if self._prctl is not None:
-            self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            self._prctl(_DIE_WITH_PARENT)
 
 
 class Order:

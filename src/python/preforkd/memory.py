@@ -7,6 +7,14 @@ _ROLLUP = "/proc/self/smaps_rollup"
 _OWN = (b"Private_Dirty:", b"Private_Hugetlb:")
 
 
+# What settle() may take of the memory that the process has: a part in so many.
+_FILLED_PART = 50
+
+# Allocations that follow each other, each with so many bytes of malloc's own, are in no hole.
+_ROW = 3
+_HEAD = 8
+
+
 def open_rollup():
     """A descriptor for the master, which may not look into processes of another user; or -1.
 
@@ -28,6 +36,73 @@ def keep_large_buffers():
     keeps that.
     """
     bytearray(320 << 10)
+
+
+def malloc_trim():
+    """What gives free memory of the C library back, or None where there is no such thing (musl)."""
+    function = of_libc("malloc_trim")
+    return None if function is None else lambda: function((0,))
+
+
+def of_libc(name):
+    """A function of a tuple of small integers to an int, or None.
+
+    Past the package ctypes, which would take as much memory as many a trim gives back.
+    """
+    try:
+        import _ctypes
+        address = _ctypes.dlsym(_ctypes.dlopen(None, os.RTLD_NOW), name)
+        return lambda numbers: _ctypes.call_function(address, numbers)
+    except (ImportError, AttributeError, OSError):
+        return None
+
+
+def settle():
+    """Before gc.freeze() and forks: what is free is given back, or is no hole among what is used.
+
+    An allocator gives out what was freed of a size, as long as there is any, wherever it is
+    (Objects/obmalloc.c; malloc's bins): a worker would copy a page that it shares for each such
+    hole. So they are filled, and what workers allocate lies together. Places that follow each other
+    tell that no more holes of a size are left; other allocators are met by a limit.
+    """
+    trim = malloc_trim()
+    if trim is not None:
+        trim()
+    room = _fill(_keep(), range(512, 0, -16), own() // _FILLED_PART)
+    malloc = of_libc("malloc")
+    if malloc is not None:
+        # What it returns is cut to an int, which does for a comparison.
+        _fill(lambda size: malloc((size,)), range(520, 8, -16), room)
+
+
+def _keep():
+    """Makes an object of a size that is never freed: its place.
+
+    Not even at the end of the process: the list is in a cycle, which gc.freeze() puts out of reach.
+    """
+    kept = []
+    kept.append(kept)
+
+    def keep(size):
+        """A class of pymalloc's; bytes have a head of 33 bytes."""
+        if size > 32:
+            kept.append(bytes(size - 33))
+        else:
+            kept.append(object() if size == 16 else float(len(kept)))
+        return id(kept[-1])
+    return keep
+
+
+def _fill(allocate, sizes, room):
+    """Allocates until there are no holes of these sizes, or no room: the bytes that are left."""
+    for size in sizes:
+        last = row = 0
+        while row < _ROW and room > 0:
+            place = allocate(size)
+            row = row + 1 if 0 < place - last <= size + _HEAD else 0
+            last = place
+            room -= size
+    return room
 
 
 def _read(path):

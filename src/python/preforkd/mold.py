@@ -10,7 +10,7 @@ import io
 import os
 import weakref
 
-from . import application, findings, forking, warmup
+from . import application, findings, forking, memory
 from .channel import close_received, encode_text, split_text
 from .errors import BootError, flush
 from .servers.base import import_all
@@ -43,8 +43,11 @@ class Mold:
         self._app = application.load(settings.app)
         server.check(self._app)
         server.make(self._app)
-        warmup.run(settings.warm_up, self._app, server.interface(), not server.sync,
-                   self._agent.complain)
+        if settings.warm_up:
+            # All workers have what the mold imports.
+            from . import warmup
+            warmup.run(settings.warm_up, self._app, server.interface(), not server.sync,
+                       self._agent.complain)
         if settings.before_fork is not None:
             self._before_fork = application.function(settings.before_fork, "before-fork")
         if settings.after_fork is not None:
@@ -145,6 +148,7 @@ def run(agent):
     # What is in a buffer now would be written by every worker.
     flush(_open_files())
     _frozen[:] = [weakref.ref(found) for found in _open_files()]
+    memory.settle()
     gc.freeze()
     mold.announce(decision)
     if not decision.forks:

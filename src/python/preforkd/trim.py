@@ -7,7 +7,6 @@ not looked at, and stays shared.
 """
 
 import gc
-import os
 from time import monotonic
 
 from . import memory
@@ -16,20 +15,6 @@ from .channel import encode_text
 
 # Seconds to wait for a moment without a request.
 PATIENCE = 5.0
-
-
-def _malloc_trim():
-    """What gives free memory of the C library back, or None where there is no such thing (musl).
-
-    Past the package ctypes, which would take as much memory as many a trim gives back.
-    """
-    try:
-        import _ctypes
-        library = _ctypes.dlopen(None, os.RTLD_NOW)
-        address = _ctypes.dlsym(library, "malloc_trim")
-        return lambda: _ctypes.call_function(address, (0,))
-    except (ImportError, AttributeError, OSError):
-        return None
 
 
 class Trimmer:
@@ -78,7 +63,7 @@ class Trimmer:
     def _trim(self):
         """In the server's loop, no request being in progress."""
         try:
-            trim = _malloc_trim()
+            trim = memory.malloc_trim()
             began = monotonic()
             before = memory.own()
             gc.collect()

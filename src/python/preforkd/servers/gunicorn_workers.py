@@ -14,7 +14,6 @@ from time import monotonic, sleep as real_sleep
 from .. import wrap
 from ..farewell import stop_reading
 from .gunicorn_common import Common, Counting
-from .gunicorn_gevent import Gevent, GeventPyWSGI
 from .gunicorn_threads import OldThreads, Threads
 
 
@@ -90,6 +89,7 @@ def _mixin(cls):
     if _inherits(cls, "gunicorn.workers.gthread", "ThreadWorker"):
         return Threads if hasattr(cls, "set_accept_enabled") else OldThreads
     if _inherits(cls, "gunicorn.workers.ggevent", "GeventWorker"):
+        from .gunicorn_gevent import Gevent, GeventPyWSGI
         return GeventPyWSGI if cls.server_class is not None else Gevent
     native = _inherits(cls, "gunicorn.workers.gasgi", "ASGIWorker")
     if native or any(base.__name__ == "UvicornWorker" for base in cls.__mro__):
