@@ -153,6 +153,11 @@ class Forked(Molded):
         os.rename(p.path("workers.log"), p.path("old.log"))
         p.signal(signal.SIGUSR1)
         wait_until(lambda: os.path.exists(p.path("workers.log")))
+        # The master opens the file and tells the worker, which has it some time later.
+        new = os.stat(p.path("workers.log"))
+        for fd in (1, 2):
+            wait_until(lambda fd=fd: os.path.samestat(
+                os.stat("/proc/%d/fd/%d" % (p.pids()[0], fd)), new), what="the new file")
         p.text("/say?two")
         wait_until(lambda: "two" in p.read("workers.log"))
         p.ctl("recycle", "1")

@@ -69,7 +69,7 @@ class Stop(Case):
         began = time.monotonic()
         p.signal(signal.SIGTERM)
         self.assertEqual(p.wait(), 0)
-        self.assertLess(time.monotonic() - began, harness.stretched(20))
+        self.assertLess(harness.elapsed(began), harness.stretched(20))
 
     def test_refused_while_the_last_request_runs(self):
         """Who comes too late is told at once, and may go elsewhere."""
