@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The memory of this process as the kernel tells it."""
+"""The memory of this process: what the kernel tells of it, how a mold leaves it."""
 
 import os
 
 _ROLLUP = "/proc/self/smaps_rollup"
 _OWN = (b"Private_Dirty:", b"Private_Hugetlb:")
-
 
 # What settle() may take of the memory that the process has: a part in so many.
 _FILLED_PART = 50
