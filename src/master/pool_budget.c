@@ -109,7 +109,7 @@ say_by_others(struct pool *p, uint64_t now)
 	value_human_size(pool->b.limit, limit, sizeof limit);
 	value_human_size(pool->ours, ours, sizeof ours);
 	log_warn("memory-limit: %s of %s are used, but by others than the workers, which have %s; "
-	    "replacing them would not help", used, limit, ours);
+	    "none is replaced for that before memory is nearly used up", used, limit, ours);
 }
 
 void
@@ -188,16 +188,16 @@ static uint64_t
 next_look(const struct pool *p)
 {
 	const struct gov_budget *b = &p->governor.pool.b;
-	uint64_t usual = p->gen->settings->memory_interval_ms, left;
+	uint64_t usual = p->gen->settings->memory_interval_ms, from, left;
 
 	if (b->limit == 0)
 		return usual;
 	usual = MIN_OF(usual, MSEC_PER_SEC);
 	/* There is nothing that could be done about it. */
-	if (p->governor.pool.by_others || p->governor.pool.futile)
+	if (p->governor.pool.futile)
 		return usual;
-	left = b->used + p->governor.pool.ahead < b->high
-	    ? b->high - b->used - p->governor.pool.ahead : 0;
+	from = p->governor.pool.by_others ? b->limit - (b->limit - b->high) / GOV_LAST : b->high;
+	left = base_less(from, b->used + p->governor.pool.ahead);
 	return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, LOOK_NEAR_MS));
 }
 
@@ -215,7 +215,7 @@ look(struct pool *p, uint64_t now)
 	say_by_others(p, now);
 	if (!p->stopping)
 		fit_workers(p);
-	p->is_tight = b.limit != 0 && !p->governor.pool.by_others && !p->governor.pool.futile &&
+	p->is_tight = b.limit != 0 && !p->governor.pool.futile &&
 	    b.used + p->governor.pool.ahead >= b.high / 100 * TIGHT;
 	p->next_look_ms = now + next_look(p);
 }

@@ -380,7 +380,7 @@ on_sampling(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 	pool_measure_molds(p, now);
 	next = MIN_OF(next, pool_look_at_budget(p, now));
 	pool_trace_tick(p, now);
-	if (due)
+	if (due || governor_hurries(&p->governor))
 		pool_wake(p);
 	arm(p, MAX_OF(next, FAST_MS));
 }

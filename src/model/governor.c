@@ -261,7 +261,7 @@ must_let_go(const struct governor *g, const struct queue *q)
 {
 	return q->held != NULL && !q->breaks && g->made_room == 0 && !q->comes_back &&
 	    q->draining_bytes < GOV_WORTH_BYTES &&
-	    governor_is_choked(g, governor_reclaimable(g, q->held));
+	    governor_reclaimable(g, q->held) >= GOV_WORTH_BYTES && governor_hurries(g);
 }
 
 /* The replacement of q->best, as there is room for it. */

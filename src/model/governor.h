@@ -65,6 +65,9 @@
 #define GOV_GROWTH_N      3	/* rates in a row make growth that goes on */
 #define GOV_RATE_MS       UINT64_C(10)	/* a worker may not have run at all in less */
 #define GOV_POOL_AHEAD_PERCENT 40	/* of memory-high, likewise for all */
+#define GOV_LAST          5	/* while less than a fifth of what is above memory-high is free, memory
+				 * is nearly used up */
+#define GOV_GOING_MS      UINT64_C(100)	/* one that does not wait for its successor grows on so long */
 #define GOV_LEAVE_MS      UINT64_C(500)	/* an old worker keeps its memory for so long */
 
 /* Things that have a limit and come back to a baseline in a fresh worker. */
@@ -187,7 +190,8 @@ struct gov_pool {
 	uint64_t calm_most, calm_fixed;	/* of the looks since */
 	unsigned calm_n;		/* there were so many */
 	bool by_others;			/* used has reached high, or will be far above soon, and not
-					 * for what workers have grown */
+					 * for what workers have grown: none is replaced for it
+					 * before memory is nearly used up */
 	struct gov_poor poor;
 	bool futile;
 };
@@ -261,6 +265,9 @@ bool governor_trimmed(struct governor *g, struct gov_worker *w, uint64_t before,
  * have to go for it. True when this look made the limit futile: workers need as much. */
 bool governor_look(struct governor *g, const struct gov_policy *p, const struct gov_budget *b,
     struct gov_worker *const *w, size_t n, uint64_t now_ms);
+/* Memory is nearly used up, or will be in a moment: a time to ask for the next step even while
+ * others wait for theirs. */
+bool governor_hurries(const struct governor *g);
 /* How many fresh workers find room below `high`; UINT64_MAX: no limit, or not known. */
 uint64_t governor_fit(const struct governor *g);
 /* What one more worker, and so many bytes beside it, need beyond what is free. 0: there is room for

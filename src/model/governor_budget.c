@@ -3,7 +3,8 @@
  * room for two.
  *
  * What workers have grown by comes back when they are replaced. What a fresh one needs does not,
- * and what others in the cgroup use is none of theirs: neither is a reason to replace anybody.
+ * and is no reason to replace anybody. Nor is what others in the cgroup use, before memory is nearly
+ * used up: then the kernel would kill a worker that has grown, whoever has filled it.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -141,12 +142,28 @@ is_over(const struct gov_pool *pool, uint64_t used)
 	    used + pool->ahead >= pool->b.high + (pool->b.limit - pool->b.high) / 2;
 }
 
+/* Page cache is dropped before anybody is killed. */
+static bool
+is_nearly_used_up(const struct gov_budget *b, uint64_t used)
+{
+	return b->limit > b->high &&
+	    base_less(used, b->cache) >= b->limit - (b->limit - b->high) / GOV_LAST;
+}
+
+/* Somebody has to go. */
+static bool
+is_short(const struct gov_pool *pool, uint64_t used)
+{
+	return pool->by_others ? is_nearly_used_up(&pool->b, used + pool->ahead)
+	    : is_over(pool, used);
+}
+
 bool
 governor_look(struct governor *g, const struct gov_policy *p, const struct gov_budget *b,
     struct gov_worker *const *w, size_t n, uint64_t now_ms)
 {
 	struct gov_pool *pool = &g->pool;
-	bool futile = false, over, calm;
+	bool futile = false, calm;
 
 	if (b->limit != pool->b.limit || b->high != pool->b.high) {
 		pool->poor.n = 0;
@@ -159,19 +176,18 @@ governor_look(struct governor *g, const struct gov_policy *p, const struct gov_b
 		note_others(pool, base_less(b->used, pool->ours), calm);
 	for (size_t i = 0; i < n; i++)
 		futile = governor_judge_pool_gain(g, p, w[i], now_ms) || futile;
-	over = b->limit != 0 && is_over(pool, b->used);
-	pool->by_others = over && pool->others_known &&
+	pool->by_others = b->limit != 0 && is_over(pool, b->used) && pool->others_known &&
 	    !is_over(pool, pool->ours + pool->others);
 	if (b->limit == 0 || !is_over(pool, b->used + b->used / 100 * GOV_POOR_PERCENT)) {
 		/* It fits again, and well, whoever has made room. */
 		pool->futile = false;
 		pool->poor.n = 0;
 	}
-	if (!over || pool->by_others || pool->futile) {
+	if (b->limit == 0 || !is_short(pool, b->used) || pool->futile) {
 		release(w, n);
 		return futile;
 	}
-	while (is_over(pool, pool->expected)) {
+	while (is_short(pool, pool->expected)) {
 		struct gov_worker *victim = find_victim(g, w, n);
 
 		if (victim == NULL)
@@ -248,7 +264,15 @@ governor_is_choked(const struct governor *g, uint64_t draining_bytes)
 {
 	const struct gov_budget *b = &g->pool.b;
 
-	return b->limit > b->high && !g->pool.by_others &&
-	    base_less(b->used, b->cache) >= b->limit - (b->limit - b->high) / 5 &&
+	return !g->pool.by_others && is_nearly_used_up(b, b->used) &&
 	    draining_bytes >= GOV_WORTH_BYTES;
+}
+
+bool
+governor_hurries(const struct governor *g)
+{
+	const struct gov_budget *b = &g->pool.b;
+	uint64_t more = g->pool.growth * GOV_GOING_MS / MSEC_PER_SEC;
+
+	return is_nearly_used_up(b, b->used + MIN_OF(more, (b->limit - b->high) / 2));
 }

@@ -75,7 +75,7 @@ enum gov_room {
 enum gov_room governor_room(const struct governor *g, struct gov_worker *const *w, size_t n,
     uint64_t now_ms, struct gov_worker **ret_peer);
 
-/* Old workers that finish hold what the living need. */
+/* Memory is nearly used up, and old workers that finish hold what the living need. */
 bool governor_is_choked(const struct governor *g, uint64_t draining_bytes);
 
 #endif

@@ -61,7 +61,8 @@ put_budget(const struct metrics_writer *w, const json_t *b)
 	if (!json_is_object(b))
 		return;
 	metrics_gauge(w, "memory_limit_by_others", "1: memory-high is reached, and not by what "
-	    "workers have grown; none is replaced.", view_flag(b, "by_others"));
+	    "workers have grown; none is replaced before memory is nearly used up.",
+	    view_flag(b, "by_others"));
 	metrics_gauge(w, "memory_limit_futile", "1: workers need as much; none is replaced for it.",
 	    view_flag(b, "futile"));
 }

@@ -86,8 +86,8 @@ status_put_budget(const json_t *memory, size_t width, struct buf *out)
 		    status_human_size(view_count(b, "workers_bytes"), ours),
 		    status_human_size(view_count(b, "high_bytes"), high));
 	if (view_flag(b, "by_others"))
-		status_put_line(out, width, "! memory-limit: it is not the workers that have grown, "
-		    "so none is replaced");
+		status_put_line(out, width, "! memory-limit: it is not the workers that have grown; "
+		    "none is replaced before memory is nearly used up");
 	if (view_flag(b, "futile"))
 		status_put_line(out, width, "! memory-limit: replacing workers gains nothing, they "
 		    "need as much; give them more memory, or have fewer of them");

@@ -337,6 +337,9 @@ class Preforkd:
         self.server, self.env = dict(server or {}), dict(env or {})
         self.args, self.wrap, self.preexec = list(args), list(wrap), preexec
         self.environ = environment(**(environ or {}))
+        if preexec is not None:
+            # It may enter a group whose memory counts: a sanitizer keeps 256 MB of what is freed.
+            self.environ.setdefault("ASAN_OPTIONS", "quarantine_size_mb=1")
         self.process = None
         self.killed = False
         self._address = None

@@ -253,6 +253,32 @@ class Budget(Limited):
         self.assertEqual(load.failed, 0, load.result)
         self.assertEqual(p.status()["crashes"], 0)
 
+    def test_successor_that_takes_too_long_with_more_in_line(self):
+        """That others wait for theirs keeps nobody from going first."""
+        p = self.start(workers=4, memory_limit="240M", memory_high="70%", wsgi="slow:app",
+                       files={"slow.py": SLOW}, recycle_concurrency=1)
+        p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
+        p.write("is-slow", "")
+        with p.load(clients=4, pause=0.005, timeout=60) as load:
+            p.wait_status(lambda s: s["governor"]["waiting"], timeout=60)
+            p.wait_log(r"memory-limit: 240\.0M are nearly used up, and its successor is not ready "
+                       r"yet; it finishes now", timeout=20)
+            os.unlink(p.path("is-slow"))
+            p.wait_log(r"ended: .*peak RSS")
+            p.wait_ready(4)
+        self.assertEqual(load.failed, 0, load.result)
+        self.assertEqual(p.status()["crashes"], 0)
+
+    def hold(self, box, mib):
+        """A neighbour in the group that has so much memory."""
+        holder = box.popen(harness.PYTHON, "-c", "import sys; k = bytearray(%d << 20); "
+                           "k[::4096] = b'x' * (len(k) // 4096); "
+                           "print('ok', flush=True); sys.stdin.read()" % mib, stdin=-1, stdout=-1)
+        self.addCleanup(holder.wait)
+        self.addCleanup(holder.stdout.close)
+        self.addCleanup(holder.stdin.close)
+        self.assertEqual(holder.stdout.readline(), b"ok\n")
+
     @needs_box
     def test_others_grow(self):
         """A neighbour in the group fills it: said once, nobody is replaced."""
@@ -260,13 +286,7 @@ class Budget(Limited):
         self.addCleanup(box.remove)
         p = self.start(preexec=box.enter)
         p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
-        holder = box.popen(harness.PYTHON, "-c", "import sys; k = bytearray(225 << 20); "
-                           "k[::4096] = b'x' * (len(k) // 4096); "
-                           "print('ok', flush=True); sys.stdin.read()", stdin=-1, stdout=-1)
-        self.addCleanup(holder.wait)
-        self.addCleanup(holder.stdout.close)
-        self.addCleanup(holder.stdin.close)
-        self.assertEqual(holder.stdout.readline(), b"ok\n")
+        self.hold(box, 225)
         p.wait_log(r"memory-limit: \d+\.\dM of 300\.0M are used, but by others than the workers")
         s = p.wait_status(lambda s: budget_of(s)["by_others"])
         self.assertEqual(s["recycles"]["memory-limit"], 0)
@@ -276,18 +296,32 @@ class Budget(Limited):
     def test_leaks_in_a_group(self):
         """Four workers that leak in 400 MB under load: no kill, nothing lost.
 
-        The long form, and that the kernel kills without memory-limit, is in tests/soak. What makes
-        the master slower and not the workers, as sanitizers do, has them leak as much slower.
+        The long form, and that the kernel kills without memory-limit, is in tests/soak.
         """
         box = Box(400 * MIB, swap=False)
         self.addCleanup(box.remove)
         p = self.start(workers=4, wsgi="leak:app", preexec=box.enter, threads=2,
-                       files={"leak.py": LEAK % (40000 / harness.stretched(1))})
+                       files={"leak.py": LEAK % 40000})
         with p.load(clients=4, pause=0, timeout=60) as load:
             s = p.wait_status(lambda s: s["recycles"]["memory-limit"] >= 6, timeout=60)
         self.assertEqual(load.failed, 0, load.result)
         self.assertGreater(load.ok, 600)
         self.assertEqual((s["oom_kills"], box.oom_kills()), (0, 0))
+
+    @needs_box
+    def test_others_grow_and_workers_leak(self):
+        """The kernel would kill a worker: those that have grown go before, whoever filled it."""
+        box = Box(400 * MIB, swap=False)
+        self.addCleanup(box.remove)
+        p = self.start(workers=4, wsgi="leak:app", preexec=box.enter, threads=2,
+                       files={"leak.py": LEAK % 20000})
+        p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
+        self.hold(box, 100)
+        with p.load(clients=4, pause=0.001, timeout=60) as load:
+            p.wait_status(lambda s: s["recycles"]["memory-limit"] >= 4, timeout=60)
+        self.assertIn("but by others than the workers", p.log())
+        self.assertEqual(load.failed, 0, load.result)
+        self.assertEqual((p.status()["oom_kills"], box.oom_kills()), (0, 0))
 
     @needs_box
     def test_without_a_limit_the_kernel_kills(self):

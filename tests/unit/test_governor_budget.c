@@ -98,15 +98,53 @@ START_TEST(growth_of_others)
 	calm_pool();
 	for (size_t i = 0; i < N; i++)
 		sample(&w[i], 60 * MB);
-	look(395 * MB);
+	look(387 * MB);
 	ck_assert(g.pool.by_others);
+	ck_assert(!governor_hurries(&g));
 	ck_assert_int_eq(next().what, GOV_WAIT);
 	/* ... until the workers' own growth would do it alone */
 	for (size_t i = 0; i < N; i++)
 		sample(&w[i], 80 * MB);
-	look(395 * MB);
+	look(387 * MB);
 	ck_assert(!g.pool.by_others);
 	ck_assert_int_eq(next().reason, REASON_MEMORY_LIMIT);
+}
+END_TEST
+
+/* The kernel would kill one that has grown, whoever has filled memory. */
+START_TEST(growth_of_others_to_the_end)
+{
+	calm_pool();
+	sample(&w[0], 60 * MB);
+	sample(&w[1], 80 * MB);
+	b.cache = 10 * MB;
+	look(397 * MB);
+	ck_assert(g.pool.by_others);
+	ck_assert_int_eq(next().what, GOV_WAIT);
+	b.cache = 0;
+	look(389 * MB);
+	ck_assert(g.pool.by_others);
+	ck_assert(governor_hurries(&g));
+	/* no more of them than needed */
+	ck_assert_uint_eq(w[1].due, 1u << REASON_MEMORY_LIMIT);
+	ck_assert_uint_eq(w[0].due, 0);
+	ck_assert_int_eq(next().what, GOV_TRIM);
+	look(387 * MB);
+	ck_assert_uint_eq(w[1].due, 0);
+	/* there is no worker that has grown */
+	sample(&w[0], 40 * MB);
+	sample(&w[1], 40 * MB);
+	look(399 * MB);
+	ck_assert(g.pool.by_others);
+	ck_assert_int_eq(next().what, GOV_WAIT);
+	/* a request would be lost for nothing that comes back for long */
+	sample(&w[0], 90 * MB);
+	w[0].state = WS_DRAINING;
+	w[0].drain_ms = now;
+	now += 5000;
+	look(395 * MB);
+	ck_assert(g.pool.by_others);
+	ck_assert_int_ne(next().what, GOV_END_DRAIN);
 }
 END_TEST
 
@@ -250,6 +288,23 @@ START_TEST(successor_that_takes_too_long)
 }
 END_TEST
 
+/* It is let go so early that it does not reach the limit while it finishes. */
+START_TEST(successor_that_takes_too_long_for_its_growth)
+{
+	calm_pool();
+	for (uint64_t rss = 80; rss <= 200; rss += 15, now += 100)
+		sample(&w[0], rss * MB);
+	w[0].has_successor = true;
+	/* 150 MB a second, of which 100 ms count */
+	look(372 * MB);
+	ck_assert(!governor_hurries(&g));
+	ck_assert_int_eq(next().what, GOV_WAIT);
+	look(374 * MB);
+	ck_assert(governor_hurries(&g));
+	ck_assert_int_eq(next().what, GOV_LET_GO);
+}
+END_TEST
+
 START_TEST(old_ones_that_hold_memory)
 {
 	struct gov_step s;
@@ -320,10 +375,12 @@ main(void)
 	tcase_add_test(t, budget_is_cancelled);
 	tcase_add_test(t, budget_looks_ahead);
 	tcase_add_test(t, growth_of_others);
+	tcase_add_test(t, growth_of_others_to_the_end);
 	tcase_add_test(t, fresh_workers_are_no_victims);
 	tcase_add_test(t, budget_that_gains_nothing);
 	tcase_add_test(t, no_room_for_two);
 	tcase_add_test(t, successor_that_takes_too_long);
+	tcase_add_test(t, successor_that_takes_too_long_for_its_growth);
 	tcase_add_test(t, old_ones_that_hold_memory);
 	tcase_add_test(t, others_are_learnt_in_calm);
 	tcase_add_test(t, others_of_another_limit);
