@@ -3,9 +3,8 @@
  *
  * Before a worker is told to stop accepting, somebody else must accept from the same socket, or be
  * about to in the place of one that did not wait, or nothing may wait there: where none of this is
- * so the worker holds the door. It is draining then, its
- * responses close their connections, new ones are kept away, and it accepts on until the queue is
- * empty.
+ * so the worker holds the door. It is draining then, its responses close their connections, new
+ * ones are kept away, and it accepts on until the queue is empty.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -201,8 +200,6 @@ is_served(const struct pool *p, const struct listener *l)
 	return false;
 }
 
-/* An address is given up once no worker serves it: shutting it down earlier would make
- * accept() fail in those that do, and a server that draws breath there may die of it. */
 /* A generation that has not committed yet has asked for it again. */
 static bool
 is_asked_for(const struct pool *p, const struct listener *l)
@@ -213,6 +210,8 @@ is_asked_for(const struct pool *p, const struct listener *l)
 	return p->canary != NULL && generation_has_listener(p->canary->gen, l);
 }
 
+/* An address is given up once no worker serves it: shutting it down earlier would make
+ * accept() fail in those that do, and a server that draws breath there may die of it. */
 void
 pool_check_leaving(struct pool *p)
 {

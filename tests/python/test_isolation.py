@@ -31,14 +31,19 @@ class Isolation:
         self.assertNotIn("PREFORKD_STDERR", environ)
         self.assertEqual(ignored, [0, 0, 0, 0])
 
-    def test_fork(self):
-        """A forked child that outlives the worker does not keep the channel open."""
+    def _forked(self):
+        """A worker, and the pid of a child that its application has forked."""
         if self.kind.name.startswith("gevent"):
             self.skipTest("gevent's fork")
         worker = self.worker()
         worker.ready()
         child = int(get(worker.address, "/forked?60")[1])
         self.addCleanup(self._kill, child)
+        return worker, child
+
+    def test_fork(self):
+        """A forked child that outlives the worker does not keep the channel open."""
+        worker, child = self._forked()
         worker.kill(signal.SIGKILL)
         worker.wait()
         until(lambda: worker.eof, "end of the channel")
@@ -46,12 +51,7 @@ class Isolation:
 
     def test_fork_term(self):
         """SIGTERM ends a forked child, as Process.terminate() expects, and not its parent."""
-        if self.kind.name.startswith("gevent"):
-            self.skipTest("gevent's fork")
-        worker = self.worker()
-        worker.ready()
-        child = int(get(worker.address, "/forked?60")[1])
-        self.addCleanup(self._kill, child)
+        worker, child = self._forked()
         # The interpreter forgets the signals that come while it is being forked.
         until(lambda: not self._catches(child, signal.SIGTERM), "a default for SIGTERM")
         os.kill(child, signal.SIGTERM)
