@@ -47,6 +47,13 @@ is_ending(const struct gov_worker *w)
 	return w->state == WS_DRAINING || w->state == WS_STOPPING || w->state == WS_KILLED;
 }
 
+/* The queue of those that are replaced for anything else, as for a reload, may be long. */
+static bool
+goes_soon(const struct gov_worker *w)
+{
+	return w->has_successor || (w->due & MEMORY_REASONS) != 0;
+}
+
 /* What others use, from looks at moments when what each worker has is known. A single look may be
  * wrong by what changed between its parts, so the most of some in a row counts, and the least of
  * these. */
@@ -101,7 +108,7 @@ add_up(struct governor *g, struct gov_worker *const *w, size_t n)
 		pool->growth += w[i]->state == WS_READY ? governor_growth(w[i]) : 0;
 		if (is_ending(w[i]))
 			back += w[i]->own_bytes;
-		else if (w[i]->state == WS_READY && (w[i]->due != 0 || w[i]->has_successor))
+		else if (w[i]->state == WS_READY && goes_soon(w[i]))
 			back += governor_reclaimable(g, w[i]);
 	}
 	pool->expected = base_less(pool->b.used, back);
@@ -124,8 +131,7 @@ find_victim(const struct governor *g, struct gov_worker *const *w, size_t n)
 	struct gov_worker *best = NULL;
 
 	for (size_t i = 0; i < n; i++) {
-		if (w[i]->state != WS_READY || w[i]->due != 0 || w[i]->has_successor ||
-		    !is_worth_it(g, w[i]))
+		if (w[i]->state != WS_READY || goes_soon(w[i]) || !is_worth_it(g, w[i]))
 			continue;
 		if (best == NULL || governor_reclaimable(g, w[i]) > governor_reclaimable(g, best))
 			best = w[i];
@@ -262,10 +268,7 @@ governor_room(const struct governor *g, struct gov_worker *const *w, size_t n, u
 bool
 governor_is_choked(const struct governor *g, uint64_t draining_bytes)
 {
-	const struct gov_budget *b = &g->pool.b;
-
-	return !g->pool.by_others && is_nearly_used_up(b, b->used) &&
-	    draining_bytes >= GOV_WORTH_BYTES;
+	return is_nearly_used_up(&g->pool.b, g->pool.b.used) && draining_bytes >= GOV_WORTH_BYTES;
 }
 
 bool
