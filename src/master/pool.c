@@ -318,16 +318,17 @@ static void
 on_round(struct ev_loop *loop UNUSED, ev_timer *t, int revents UNUSED)
 {
 	struct pool *p = container_of(t, struct pool, round);
-
 	/* Dead workers are freed here, where no callback of theirs is on the stack. */
-	for (size_t i = p->n_all; i > 0; i--)
-		if (worker_state(p->all[i - 1]) == WS_VACANT)
-			pool_remove(p, p->all[i - 1]);
+	bool any_gone = pool_remove_dead(p);
+
 	if (p->stopping) {
 		if (p->n_all == 0 && p->n_molds == 0)
 			p->ops->empty(p->ctx);
 		return;
 	}
+	/* Else another one would have to go for the memory that this one has given back. */
+	if (any_gone && p->is_tight)
+		pool_look_now(p);
 	pool_keep_molds(p);
 	if (may_fill(p))
 		fill_slots(p);

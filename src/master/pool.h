@@ -312,6 +312,8 @@ void pool_on_stillborn(void *ctx, struct worker *w);
 void pool_on_unreachable(void *ctx, struct worker *w);
 
 void pool_remove(struct pool *p, struct worker *w);
+/* All that have been reaped; true when there was one. */
+bool pool_remove_dead(struct pool *p);
 struct worker *pool_add(struct pool *p, struct generation *gen, unsigned slot);
 /* The kernel killed somebody in our cgroup for memory since the last look. */
 bool pool_oom_rose(struct pool *p);

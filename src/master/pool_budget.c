@@ -16,7 +16,7 @@
 
 #define LOOK_NEAR_MS UINT64_C(50)
 #define SAY_MS       UINT64_C(3600000)
-#define TIGHT        80		/* percent of memory-high from which on everybody is sampled each time */
+#define TIGHT_LEFT   20		/* percent of memory-high: with less left everybody is sampled each time */
 /* As fast as a few workers together can fill memory. */
 #define BYTES_PER_MS UINT64_C(4294967)
 
@@ -100,7 +100,7 @@ static void
 say_by_others(struct pool *p, uint64_t now)
 {
 	const struct gov_pool *pool = &p->governor.pool;
-	char used[32], limit[32], ours[32];
+	char used[32], limit[32], ours[32], last[32];
 
 	if (!pool->by_others || (p->others_said_ms != 0 && now - p->others_said_ms < SAY_MS))
 		return;
@@ -108,8 +108,9 @@ say_by_others(struct pool *p, uint64_t now)
 	value_human_size(pool->b.used, used, sizeof used);
 	value_human_size(pool->b.limit, limit, sizeof limit);
 	value_human_size(pool->ours, ours, sizeof ours);
+	value_human_size(governor_last(&pool->b), last, sizeof last);
 	log_warn("memory-limit: %s of %s are used, but by others than the workers, which have %s; "
-	    "none is replaced for that before memory is nearly used up", used, limit, ours);
+	    "none is replaced for that before %s are used", used, limit, ours, last);
 }
 
 void
@@ -138,9 +139,10 @@ say_futile(const struct pool *p)
 
 	value_human_size(pool->b.limit, limit, sizeof limit);
 	value_human_size(pool->poor.size, each, sizeof each);
-	log_warn("memory-limit: %zu workers that need %s each after a while are too many for %s, and "
+	log_warn("memory-limit: %zu workers that need %s each after a while are too many for %s%s, and "
 	    "replacing them gains nothing; none is replaced for it any more; give them more "
-	    "memory, or have fewer of them", p->target, each, limit);
+	    "memory, or have fewer of them", p->target, each, limit,
+	    pool->by_others ? " beside what others use" : "");
 }
 
 void
@@ -188,16 +190,12 @@ static uint64_t
 next_look(const struct pool *p)
 {
 	const struct gov_budget *b = &p->governor.pool.b;
-	uint64_t usual = p->gen->settings->memory_interval_ms, from, left;
+	uint64_t usual = p->gen->settings->memory_interval_ms, left;
 
 	if (b->limit == 0)
 		return usual;
 	usual = MIN_OF(usual, MSEC_PER_SEC);
-	/* There is nothing that could be done about it. */
-	if (p->governor.pool.futile)
-		return usual;
-	from = p->governor.pool.by_others ? b->limit - (b->limit - b->high) / GOV_LAST : b->high;
-	left = base_less(from, b->used + p->governor.pool.ahead);
+	left = governor_left(&p->governor);
 	return MIN_OF(usual, MAX_OF(left / BYTES_PER_MS, LOOK_NEAR_MS));
 }
 
@@ -215,8 +213,7 @@ look(struct pool *p, uint64_t now)
 	say_by_others(p, now);
 	if (!p->stopping)
 		fit_workers(p);
-	p->is_tight = b.limit != 0 && !p->governor.pool.futile &&
-	    b.used + p->governor.pool.ahead >= b.high / 100 * TIGHT;
+	p->is_tight = governor_left(&p->governor) <= b.high / 100 * TIGHT_LEFT;
 	p->next_look_ms = now + next_look(p);
 }
 

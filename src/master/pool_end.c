@@ -243,6 +243,17 @@ pool_reaped(struct pool *p, struct worker *w, const struct death *d)
 	pool_wake(p);
 }
 
+bool
+pool_remove_dead(struct pool *p)
+{
+	size_t before = p->n_all;
+
+	for (size_t i = p->n_all; i > 0; i--)
+		if (worker_state(p->all[i - 1]) == WS_VACANT)
+			pool_remove(p, p->all[i - 1]);
+	return p->n_all < before;
+}
+
 /* Its mold has ended before it got to it: no fault of the worker. The slot, or the worker whose
  * successor it was to be, waits for the next mold. */
 static void

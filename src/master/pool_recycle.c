@@ -167,7 +167,7 @@ let_go(struct pool *p, struct worker *w, enum reason reason)
 	char limit[32], detail[192];
 
 	assert(slot->serving == w && slot->successor != NULL);
-	w->gov.breaks = reason == REASON_MEMORY_LIMIT;
+	w->gov.breaks = slot->successor->gov.breaks = reason == REASON_MEMORY_LIMIT;
 	if (w->gov.breaks) {
 		value_human_size(p->governor.pool.b.limit, limit, sizeof limit);
 		worker_log(w, LOG_LEVEL_WARN, "memory-limit: %s are nearly used up, and its successor "

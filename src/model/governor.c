@@ -165,6 +165,7 @@ struct queue {
 	uint64_t starting;		/* successors that boot */
 	uint64_t draining, draining_bytes;
 	struct gov_worker *oldest;	/* of those that drain */
+	bool hurry;			/* memory is nearly used up */
 	bool comes_back;		/* memory of some that were ended is not there yet */
 	bool breaks;			/* a slot has nobody who serves, as there is no room for two */
 	struct gov_worker *held;	/* the largest that serves until its successor does */
@@ -232,6 +233,9 @@ enqueue(struct governor *g, const struct gov_policy *p, struct queue *q, struct 
 		return true;
 	step->queued++;
 	key = w->due_ms + rank_of(due, &reason) * GOV_RANK_MS;
+	/* It may not last until all are replaced that have waited for so long. */
+	if (q->hurry && reason == REASON_MEMORY_LIMIT)
+		key = 0;
 	if (q->best == NULL || key < q->key) {
 		q->best = w;
 		q->key = key;
@@ -246,7 +250,7 @@ static bool
 must_end_drain(const struct governor *g, const struct gov_policy *p, const struct queue *q,
     uint64_t now_ms, enum reason *ret)
 {
-	bool for_memory = q->oldest != NULL && !q->comes_back &&
+	bool for_memory = q->oldest != NULL && !q->comes_back && !p->dry_run &&
 	    now_ms >= q->oldest->drain_ms + MSEC_PER_SEC &&
 	    governor_is_choked(g, q->draining_bytes);
 
@@ -254,14 +258,17 @@ must_end_drain(const struct governor *g, const struct gov_policy *p, const struc
 	return for_memory || (p->max_draining != 0 && q->draining > p->max_draining);
 }
 
-/* A successor takes longer than it should, and its old worker has grown on. What waits in the
- * sockets for a moment is not lost; what the kernel kills is. */
+/* A successor takes longer than it should, or workers grow meanwhile. What waits in the sockets for
+ * a moment is not lost; what the kernel kills is. */
 static bool
-must_let_go(const struct governor *g, const struct queue *q)
+must_let_go(const struct governor *g, const struct gov_policy *p, const struct queue *q,
+    uint64_t now_ms)
 {
-	return q->held != NULL && !q->breaks && g->made_room == 0 && !q->comes_back &&
+	return q->hurry && q->held != NULL && !p->dry_run && !g->code_bad &&
+	    !q->breaks && g->made_room == 0 && !q->comes_back &&
 	    q->draining_bytes < GOV_WORTH_BYTES &&
-	    governor_reclaimable(g, q->held) >= GOV_WORTH_BYTES && governor_hurries(g);
+	    governor_reclaimable(g, q->held) >= GOV_WORTH_BYTES &&
+	    (g->pool.growth > 0 || now_ms >= q->held->successor_ms + g->pool.b.boot_ms);
 }
 
 /* The replacement of q->best, as there is room for it. */
@@ -304,7 +311,7 @@ governor_next(struct governor *g, const struct gov_policy *p,
     struct gov_worker *const *w, size_t n, uint64_t now_ms)
 {
 	struct gov_step step = { .what = GOV_WAIT, .wake_ms = UINT64_MAX };
-	struct queue q = {0};
+	struct queue q = { .hurry = governor_hurries(g) };
 
 	for (size_t i = 0; i < n; i++) {
 		count_in(&q, w[i]);
@@ -320,7 +327,7 @@ governor_next(struct governor *g, const struct gov_policy *p,
 		step.worker = q.oldest;
 		return step;
 	}
-	if (must_let_go(g, &q)) {
+	if (must_let_go(g, p, &q, now_ms)) {
 		step.what = GOV_LET_GO;
 		step.worker = q.held;
 		step.reason = REASON_MEMORY_LIMIT;

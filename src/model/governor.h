@@ -182,6 +182,7 @@ struct gov_pool {
 	uint64_t ours;			/* of used: what workers have of their own */
 	uint64_t expected;		/* used, once those that are being replaced are gone */
 	uint64_t growth;		/* of all workers, a second */
+	uint64_t most;			/* that one of them has grown by */
 	uint64_t ahead;			/* what they will have grown by when a successor has come, and
 					 * its old one gone */
 	uint64_t others;		/* of used: what others had when all was calm */
@@ -265,6 +266,17 @@ bool governor_trimmed(struct governor *g, struct gov_worker *w, uint64_t before,
  * have to go for it. True when this look made the limit futile: workers need as much. */
 bool governor_look(struct governor *g, const struct gov_policy *p, const struct gov_budget *b,
     struct gov_worker *const *w, size_t n, uint64_t now_ms);
+/* From here on, of used bytes, memory is nearly used up; limit where nothing is above high. */
+static inline uint64_t
+governor_last(const struct gov_budget *b)
+{
+	return b->limit - (b->limit - b->high) / GOV_LAST;
+}
+
+/* How much more may be used before somebody has to go, as far as is known; UINT64_MAX: whatever
+ * comes, nobody would. Bytes. */
+uint64_t governor_left(const struct governor *g);
+
 /* Memory is nearly used up, or will be in a moment: a time to ask for the next step even while
  * others wait for theirs. */
 bool governor_hurries(const struct governor *g);

@@ -47,11 +47,11 @@ is_ending(const struct gov_worker *w)
 	return w->state == WS_DRAINING || w->state == WS_STOPPING || w->state == WS_KILLED;
 }
 
-/* The queue of those that are replaced for anything else, as for a reload, may be long. */
+/* Those that are replaced for anything else, as for a reload, may wait for long. */
 static bool
 goes_soon(const struct gov_worker *w)
 {
-	return w->has_successor || (w->due & MEMORY_REASONS) != 0;
+	return w->has_successor || (w->due & BIT(REASON_MEMORY_LIMIT)) != 0;
 }
 
 /* What others use, from looks at moments when what each worker has is known. A single look may be
@@ -97,7 +97,7 @@ add_up(struct governor *g, struct gov_worker *const *w, size_t n)
 	uint64_t back = 0;
 	bool calm = n > 0;
 
-	pool->ours = pool->growth = 0;
+	pool->ours = pool->growth = pool->most = 0;
 	for (size_t i = 0; i < n; i++) {
 		pool->ours += w[i]->own_bytes;
 		w[i]->seen_bytes = w[i]->own_bytes;
@@ -105,7 +105,10 @@ add_up(struct governor *g, struct gov_worker *const *w, size_t n)
 		if (w[i]->state == WS_KILLED || w[i]->state == WS_STOPPING ||
 		    (w[i]->state == WS_STARTING && w[i]->own_bytes == 0))
 			calm = false;
-		pool->growth += w[i]->state == WS_READY ? governor_growth(w[i]) : 0;
+		if (w[i]->state == WS_READY) {
+			pool->growth += governor_growth(w[i]);
+			pool->most = MAX_OF(pool->most, governor_reclaimable(g, w[i]));
+		}
 		if (is_ending(w[i]))
 			back += w[i]->own_bytes;
 		else if (w[i]->state == WS_READY && goes_soon(w[i]))
@@ -152,8 +155,7 @@ is_over(const struct gov_pool *pool, uint64_t used)
 static bool
 is_nearly_used_up(const struct gov_budget *b, uint64_t used)
 {
-	return b->limit > b->high &&
-	    base_less(used, b->cache) >= b->limit - (b->limit - b->high) / GOV_LAST;
+	return b->limit > b->high && base_less(used, b->cache) >= governor_last(b);
 }
 
 /* Somebody has to go. */
@@ -202,6 +204,19 @@ governor_look(struct governor *g, const struct gov_policy *p, const struct gov_b
 		pool->expected = base_less(pool->expected, governor_reclaimable(g, victim));
 	}
 	return futile;
+}
+
+uint64_t
+governor_left(const struct governor *g)
+{
+	const struct gov_pool *pool = &g->pool;
+	const struct gov_budget *b = &pool->b;
+
+	if (b->limit == 0 || pool->futile ||
+	    (pool->by_others && pool->growth == 0 && pool->most < GOV_WORTH_BYTES))
+		return UINT64_MAX;
+	return base_less(pool->by_others ? governor_last(b) + b->cache : b->high,
+	    b->used + pool->ahead);
 }
 
 uint64_t
@@ -268,7 +283,9 @@ governor_room(const struct governor *g, struct gov_worker *const *w, size_t n, u
 bool
 governor_is_choked(const struct governor *g, uint64_t draining_bytes)
 {
-	return is_nearly_used_up(&g->pool.b, g->pool.b.used) && draining_bytes >= GOV_WORTH_BYTES;
+	/* What others have filled and nobody adds to may stay so for long. */
+	return is_nearly_used_up(&g->pool.b, g->pool.b.used) && draining_bytes >= GOV_WORTH_BYTES &&
+	    (!g->pool.by_others || g->pool.growth > 0);
 }
 
 bool

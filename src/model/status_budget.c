@@ -6,6 +6,7 @@
 #include "model/status_budget.h"
 
 #include "base/buf.h"
+#include "model/governor.h"
 #include "model/json_build.h"
 #include "model/status_lines.h"
 #include "model/status_view.h"
@@ -74,20 +75,23 @@ void
 status_put_budget(const json_t *memory, size_t width, struct buf *out)
 {
 	const json_t *b = json_object_get(memory, "budget"), *t = json_object_get(memory, "trims");
-	uint64_t limit = view_count(b, "limit_bytes");
+	struct gov_budget budget = {
+		.limit = view_count(b, "limit_bytes"), .high = view_count(b, "high_bytes"),
+	};
+	bool by_others = view_flag(b, "by_others");
 	char used[STATUS_CELL_MAX], all[STATUS_CELL_MAX], high[STATUS_CELL_MAX];
 	char ours[STATUS_CELL_MAX], time[STATUS_CELL_MAX];
 
-	if (limit > 0)
+	if (budget.limit > 0)
 		status_put_line(out, width, "%smemory-limit: %s of %s used, %s by workers; workers "
-		    "are replaced from %s on", view_flag(b, "by_others") || view_flag(b, "futile")
-		    ? "! " : "", status_human_size(view_count(b, "used_bytes"), used),
-		    status_human_size(limit, all),
+		    "are replaced from %s on", by_others || view_flag(b, "futile") ? "! " : "",
+		    status_human_size(view_count(b, "used_bytes"), used),
+		    status_human_size(budget.limit, all),
 		    status_human_size(view_count(b, "workers_bytes"), ours),
-		    status_human_size(view_count(b, "high_bytes"), high));
-	if (view_flag(b, "by_others"))
-		status_put_line(out, width, "! memory-limit: it is not the workers that have grown; "
-		    "none is replaced before memory is nearly used up");
+		    status_human_size(by_others ? governor_last(&budget) : budget.high, high));
+	if (by_others)
+		status_put_line(out, width, "! memory-limit: others have filled it, so workers are "
+		    "replaced later than from memory-high on");
 	if (view_flag(b, "futile"))
 		status_put_line(out, width, "! memory-limit: replacing workers gains nothing, they "
 		    "need as much; give them more memory, or have fewer of them");

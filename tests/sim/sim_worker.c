@@ -218,7 +218,7 @@ sim_let_go(struct sim *s, struct sim_worker *w, bool is_late)
 	slot->late = is_late;
 	s->recycles[slot->serving->reason]++;
 	w->gov.has_successor = false;
-	w->gov.breaks = !is_late;
+	w->gov.breaks = slot->serving->gov.breaks = !is_late;
 	w->gov.state = WS_DRAINING;
 	w->gov.drain_ms = s->now;
 	w->drain_until = s->now + rnd(s, 5000);

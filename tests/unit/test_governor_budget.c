@@ -133,35 +133,6 @@ START_TEST(growth_of_others)
 }
 END_TEST
 
-/* The kernel would kill one that has grown, whoever has filled memory. */
-START_TEST(growth_of_others_to_the_end)
-{
-	calm_pool();
-	sample(&w[0], 60 * MB);
-	sample(&w[1], 80 * MB);
-	b.cache = 10 * MB;
-	look(397 * MB);
-	ck_assert(g.pool.by_others);
-	ck_assert_int_eq(next().what, GOV_WAIT);
-	b.cache = 0;
-	look(389 * MB);
-	ck_assert(g.pool.by_others);
-	ck_assert(governor_hurries(&g));
-	/* no more of them than needed */
-	ck_assert_uint_eq(w[1].due, 1u << REASON_MEMORY_LIMIT);
-	ck_assert_uint_eq(w[0].due, 0);
-	ck_assert_int_eq(next().what, GOV_TRIM);
-	look(387 * MB);
-	ck_assert_uint_eq(w[1].due, 0);
-	/* there is no worker that has grown */
-	sample(&w[0], 40 * MB);
-	sample(&w[1], 40 * MB);
-	look(399 * MB);
-	ck_assert(g.pool.by_others);
-	ck_assert_int_eq(next().what, GOV_WAIT);
-}
-END_TEST
-
 START_TEST(fresh_workers_are_no_victims)
 {
 	b = (struct gov_budget){ .limit = 150 * MB, .high = 130 * MB };
@@ -275,79 +246,6 @@ START_TEST(no_room_for_two)
 }
 END_TEST
 
-/* Rather a moment without it than an end by the kernel. */
-START_TEST(successor_that_takes_too_long)
-{
-	calm_pool();
-	sample(&w[0], 150 * MB);
-	sample(&w[1], 160 * MB);
-	w[0].has_successor = w[1].has_successor = true;
-	w[2].state = WS_STARTING;
-	look(387 * MB);
-	ck_assert_int_eq(next().what, GOV_WAIT);
-	look(389 * MB);
-	ck_assert_int_eq(next().what, GOV_LET_GO);
-	ck_assert_ptr_eq(next().worker, &w[1]);
-	/* one after the other: what it holds comes back */
-	w[1].state = WS_DRAINING;
-	w[1].drain_ms = now;
-	w[1].has_successor = false;
-	ck_assert_int_eq(next().what, GOV_WAIT);
-	w[1].state = WS_STOPPING;
-	ck_assert_int_eq(next().what, GOV_WAIT);
-	/* nothing that it would give back */
-	w[1].state = WS_VACANT;
-	w[0].own_bytes = 45 * MB;
-	ck_assert_int_eq(next().what, GOV_WAIT);
-}
-END_TEST
-
-/* It is let go so early that it does not reach the limit while it finishes. */
-START_TEST(successor_that_takes_too_long_for_its_growth)
-{
-	calm_pool();
-	for (uint64_t rss = 80; rss <= 200; rss += 15, now += 100)
-		sample(&w[0], rss * MB);
-	w[0].has_successor = true;
-	/* 150 MB a second, of which 100 ms count */
-	look(372 * MB);
-	ck_assert(!governor_hurries(&g));
-	ck_assert_int_eq(next().what, GOV_WAIT);
-	look(374 * MB);
-	ck_assert(governor_hurries(&g));
-	ck_assert_int_eq(next().what, GOV_LET_GO);
-}
-END_TEST
-
-START_TEST(old_ones_that_hold_memory)
-{
-	struct gov_step s;
-
-	calm_pool();
-	sample(&w[0], 230 * MB);
-	w[0].state = WS_DRAINING;
-	w[0].drain_ms = now;
-	look(395 * MB);
-	ck_assert_int_ne(next().what, GOV_END_DRAIN);
-	now += 1000;
-	s = next();
-	ck_assert_int_eq(s.what, GOV_END_DRAIN);
-	ck_assert_int_eq(s.reason, REASON_MEMORY_LIMIT);
-	ck_assert_ptr_eq(s.worker, &w[0]);
-	/* one that was told to end has not ended yet */
-	w[1].state = WS_STOPPING;
-	ck_assert_int_ne(next().what, GOV_END_DRAIN);
-	w[1].state = WS_READY;
-	/* page cache that can be dropped is no need */
-	b.cache = 20 * MB;
-	look(395 * MB);
-	ck_assert_int_ne(next().what, GOV_END_DRAIN);
-	b.cache = 0;
-	look(380 * MB);
-	ck_assert_int_ne(next().what, GOV_END_DRAIN);
-}
-END_TEST
-
 /* One look while somebody ended must not pass for what others use. */
 START_TEST(others_are_learnt_in_calm)
 {
@@ -390,13 +288,9 @@ main(void)
 	tcase_add_test(t, budget_is_cancelled);
 	tcase_add_test(t, budget_looks_ahead);
 	tcase_add_test(t, growth_of_others);
-	tcase_add_test(t, growth_of_others_to_the_end);
 	tcase_add_test(t, fresh_workers_are_no_victims);
 	tcase_add_test(t, budget_that_gains_nothing);
 	tcase_add_test(t, no_room_for_two);
-	tcase_add_test(t, successor_that_takes_too_long);
-	tcase_add_test(t, successor_that_takes_too_long_for_its_growth);
-	tcase_add_test(t, old_ones_that_hold_memory);
 	tcase_add_test(t, others_are_learnt_in_calm);
 	tcase_add_test(t, others_of_another_limit);
 	return run_case("governor's budget", t);
