@@ -5,7 +5,8 @@ Two servers of a kind run side by side, one without and one with max-requests, a
 short slices in turn, so that what else the machine does hits both. max-requests follows from the
 rate that was seen first. The clients keep their connections; latencies are medians of the slices,
 "slowest" is the slowest answer of all. Processor time, that of boots and ends included, says the
-same as the throughput with less noise: at full load there is no other reserve.
+same as the throughput with less noise: at full load there is no other reserve. What a recycle costs
+of it follows, whatever the rate: a worker's start and end, and its first requests.
 
 gthread has a socket for each slot (balance = per-slot), which is better where connections are kept:
 at one socket they gather at one of the workers with each recycle. It runs with one as well.
@@ -52,6 +53,7 @@ def _slice(server, args):
     counted = benchlib.load(server, "keep-alive", args.connections, args.slice, 0.2)
     counted["recycles"] = (server.recycles() or 0) - before
     used = processes.cpu_with_ended(server.pid) - used
+    counted["cpu_usec"] = used * 1e6
     counted["cpu_usec_per_request"] = used * 1e6 / max(1, counted["ok"])
     return counted
 
@@ -78,6 +80,13 @@ def _ratio(slices, name, join):
     return recycled / plain if plain else 0.0
 
 
+def _each_costs(slices):
+    """Milliseconds of processor time for a recycle: the middle of pairs of slices."""
+    costs = [(b["cpu_usec"] - a["cpu_usec_per_request"] * b["ok"]) / b["recycles"]
+             for a, b in zip(slices["plain"], slices["recycled"]) if b["recycles"]]
+    return statistics.median(costs) / 1000 if costs else 0.0
+
+
 def _report(label, limit, slices, args):
     """One kind of server: two rows and, for ours, the targets."""
     recycles = sum(one["recycles"] for one in slices["recycled"])
@@ -96,8 +105,10 @@ def _report(label, limit, slices, args):
     slowest = _ratio(slices, "max_ms", max)
     lost = sum(one["failed"] for one in slices["recycled"])
     cpu = _ratio(slices, "cpu_usec_per_request", statistics.median)
+    cost = _each_costs(slices)
     benchlib.say("    ratios: throughput %.3f, processor time per request %.2f, p99 %.2f, "
-                 "slowest %.1f" % (rate, cpu, p99, slowest))
+                 "slowest %.1f; a recycle takes %.1f ms of processor time" % (
+                     rate, cpu, p99, slowest, cost))
     if label.startswith("preforkd"):
         for what, met in ((">= 5 recycles/s", each >= 5.0),
                           ("throughput >= %.2f" % RATE_TARGET, rate >= RATE_TARGET),
@@ -106,7 +117,7 @@ def _report(label, limit, slices, args):
                           ("nothing lost", lost == 0)):
             benchlib.verdict("%s: %s" % (label, what), met)
     return {"limit": limit, "slices": slices, "recycles_per_second": each, "throughput": rate,
-            "cpu": cpu, "p99": p99, "slowest": slowest, "lost": lost}
+            "cpu": cpu, "ms_per_recycle": cost, "p99": p99, "slowest": slowest, "lost": lost}
 
 
 def run(args):
