@@ -58,6 +58,9 @@ sim_spawn(struct sim *s, unsigned slot, bool is_successor)
 	/* No policy can stop a pool that leaks faster than workers boot. */
 	if (s->pool_limit != 0)
 		w->leak_per_s = s->others_grow ? 0 : w->leak_per_s * LEAKS / (s->n_slots + 8);
+	/* Of thousands a few leak as much: a little of each would be worth no recycle. */
+	if (s->pool_limit != 0 && s->n_slots >= MANY)
+		w->leak_per_s = !s->others_grow && rnd(s, s->n_slots) < LEAKS ? rnd(s, 2 * MB) : 0;
 	/* In some runs nothing else gives memory back. */
 	if (s->pool_limit != 0 && s->seed % 3 == 0)
 		w->gov.max_requests = w->gov.max_lifetime_ms = 0;
