@@ -16,7 +16,6 @@
 
 #define LOOK_NEAR_MS UINT64_C(50)
 #define SAY_MS       UINT64_C(3600000)
-#define TIGHT_LEFT   20		/* percent of memory-high: with less left everybody is sampled each time */
 /* As fast as a few workers together can fill memory. */
 #define BYTES_PER_MS UINT64_C(4294967)
 
@@ -213,7 +212,7 @@ look(struct pool *p, uint64_t now)
 	say_by_others(p, now);
 	if (!p->stopping)
 		fit_workers(p);
-	p->is_tight = governor_left(&p->governor) <= b.high / 100 * TIGHT_LEFT;
+	p->is_tight = governor_is_tight(&p->governor);
 	p->next_look_ms = now + next_look(p);
 }
 

@@ -236,7 +236,8 @@ enqueue(struct governor *g, const struct gov_policy *p, struct queue *q, struct 
 	/* It may not last until all are replaced that have waited for so long. */
 	if (q->hurry && reason == REASON_MEMORY_LIMIT)
 		key = 0;
-	if (q->best == NULL || key < q->key) {
+	if (q->best == NULL || key < q->key || (key == q->key && reason == REASON_MEMORY_LIMIT &&
+	    governor_reclaimable(g, w) > governor_reclaimable(g, q->best))) {
 		q->best = w;
 		q->key = key;
 		q->reason = reason;

@@ -65,6 +65,7 @@
 #define GOV_GROWTH_N      3	/* rates in a row make growth that goes on */
 #define GOV_RATE_MS       UINT64_C(10)	/* a worker may not have run at all in less */
 #define GOV_POOL_AHEAD_PERCENT 40	/* of memory-high, likewise for all */
+#define GOV_TIGHT_PERCENT 20	/* of memory-high, when no more is left memory is tight */
 #define GOV_LAST          5	/* while less than a fifth of what is above memory-high is free, memory
 				 * is nearly used up */
 #define GOV_GOING_MS      UINT64_C(100)	/* one that does not wait for its successor grows on so long */
@@ -266,6 +267,7 @@ bool governor_trimmed(struct governor *g, struct gov_worker *w, uint64_t before,
  * have to go for it. True when this look made the limit futile: workers need as much. */
 bool governor_look(struct governor *g, const struct gov_policy *p, const struct gov_budget *b,
     struct gov_worker *const *w, size_t n, uint64_t now_ms);
+
 /* From here on, of used bytes, memory is nearly used up; limit where nothing is above high. */
 static inline uint64_t
 governor_last(const struct gov_budget *b)
@@ -276,6 +278,8 @@ governor_last(const struct gov_budget *b)
 /* How much more may be used before somebody has to go, as far as is known; UINT64_MAX: whatever
  * comes, nobody would. Bytes. */
 uint64_t governor_left(const struct governor *g);
+/* So little that all workers should be sampled together. */
+bool governor_is_tight(const struct governor *g);
 
 /* Memory is nearly used up, or will be in a moment: a time to ask for the next step even while
  * others wait for theirs. */

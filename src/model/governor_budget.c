@@ -219,6 +219,12 @@ governor_left(const struct governor *g)
 	    b->used + pool->ahead);
 }
 
+bool
+governor_is_tight(const struct governor *g)
+{
+	return governor_left(g) <= g->pool.b.high / 100 * GOV_TIGHT_PERCENT;
+}
+
 uint64_t
 governor_fit(const struct governor *g)
 {

@@ -238,36 +238,29 @@ class Budget(Limited):
                                   r"finishes before "
                                   r"its successor starts")
 
-    def test_successor_that_takes_too_long(self):
-        """The old worker has grown to the limit meanwhile: it goes first, and nobody is refused."""
-        p = self.start(workers=2, memory_limit="120M", memory_high="70%", wsgi="slow:app",
-                       files={"slow.py": SLOW})
+    def let_go(self, workers, mib, pause, before):
+        """Each client leaks, and successors do not start: one worker goes all the same."""
+        p = self.start(workers=workers, memory_limit="%dM" % mib, memory_high="70%",
+                       recycle_concurrency=1, wsgi="slow:app", files={"slow.py": SLOW})
         p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
         p.write("is-slow", "")
-        with p.load(clients=2, pause=0.01, timeout=60) as load:
-            p.wait_log(r"memory-limit: 120\.0M are nearly used up, and its successor is not ready "
-                       r"yet; it finishes now", timeout=60)
+        with p.load(clients=workers, pause=pause, timeout=60) as load:
+            p.wait_status(before, timeout=60)
+            p.wait_log(r"memory-limit: %d\.0M are nearly used up, and its successor is not ready "
+                       r"yet; it finishes now" % mib, timeout=20)
             os.unlink(p.path("is-slow"))
             p.wait_log(r"ended: .*peak RSS")
-            p.wait_ready(2)
+            p.wait_ready(workers)
         self.assertEqual(load.failed, 0, load.result)
         self.assertEqual(p.status()["crashes"], 0)
 
+    def test_successor_that_takes_too_long(self):
+        """The old worker has grown to the limit meanwhile: it goes first, and nobody is refused."""
+        self.let_go(2, 120, 0.01, lambda s: any(w["successor"] for w in s["workers"]))
+
     def test_successor_that_takes_too_long_with_more_in_line(self):
         """That others wait for theirs keeps nobody from going first."""
-        p = self.start(workers=4, memory_limit="240M", memory_high="70%", wsgi="slow:app",
-                       files={"slow.py": SLOW}, recycle_concurrency=1)
-        p.wait_status(lambda s: budget_of(s).get("others_bytes") is not None)
-        p.write("is-slow", "")
-        with p.load(clients=4, pause=0.005, timeout=60) as load:
-            p.wait_status(lambda s: s["governor"]["waiting"], timeout=60)
-            p.wait_log(r"memory-limit: 240\.0M are nearly used up, and its successor is not ready "
-                       r"yet; it finishes now", timeout=20)
-            os.unlink(p.path("is-slow"))
-            p.wait_log(r"ended: .*peak RSS")
-            p.wait_ready(4)
-        self.assertEqual(load.failed, 0, load.result)
-        self.assertEqual(p.status()["crashes"], 0)
+        self.let_go(4, 240, 0.005, lambda s: s["governor"]["waiting"])
 
     def hold(self, box, mib):
         """A neighbour in the group that has so much memory."""

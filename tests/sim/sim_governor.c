@@ -38,7 +38,7 @@ look(struct sim *s)
 	}
 	governor_line_up(&s->g, &s->p, s->view, s->n_all);
 	governor_look(&s->g, &s->p, &b, s->view, s->n_all, s->now);
-	s->is_tight = governor_left(&s->g) <= b.high / 100 * 20;
+	s->is_tight = governor_is_tight(&s->g);
 	/* Without a successor that boots nothing helps. */
 	if (b.used > s->pool_limit && !s->others_grow && s->broken_total == 0)
 		broken(s, "%llu MB of %llu MB are used", (unsigned long long)(b.used / MB),
@@ -132,6 +132,19 @@ check(const struct sim *s)
 		broken(s, "%zu slots wait for a successor at once", late);
 }
 
+/* For fresh workers, which need at most 56 MB each, and some growth. */
+static uint64_t
+room_wanted(struct sim *s)
+{
+	uint64_t growth = s->n_slots * (4 + rnd(s, 40));
+	uint64_t workers = s->n_slots * 58 + MIN_OF(growth, UINT64_C(400));
+
+	/* The sum of many is near its mean. */
+	if (s->n_slots >= MANY)
+		workers = (s->n_slots * 52 + 500) / 85 * 84;
+	return s->shared + s->others + workers * MB;
+}
+
 #define TAKE_FROM UINT64_C(10000)
 #define TAKE_TO   UINT64_C(70000)
 
@@ -160,12 +173,7 @@ run(size_t n_slots, uint64_t seed, struct total *total)
 	if (seed % 4 == 1 && !s.below_baseline) {
 		s.p.limit[s.limit] = (struct limit){0};
 		s.others = 100 * MB;
-		/* Fresh ones need at most 56 MB each, and have to fit. */
-		room = n_slots * (4 + rnd(&s, 40));
-		room = s.shared + s.others + (n_slots * 58 + MIN_OF(room, UINT64_C(400))) * MB;
-		/* The sum of many is near its mean. */
-		if (n_slots >= MANY)
-			room = s.shared + s.others + (n_slots * 52 + 500) * MB / 85 * 84;
+		room = room_wanted(&s);
 		s.pool_limit = room / 84 * 100;
 		s.others_grow = rnd(&s, 4) == 0;
 		/* All that is above memory-high: fresh ones fit below the last fifth of that. */

@@ -36,9 +36,11 @@ START_TEST(budget_takes_several)
 	calm_pool();
 	for (size_t i = 0; i < N; i++)
 		sample(&w[i], 90 * MB);
-	/* 380 used: two of 50 MB each bring it below 340 */
-	look(390 * MB);
+	/* two of some 50 MB each bring it below 340, the larger one first */
+	sample(&w[2], 95 * MB);
+	look(395 * MB);
 	ck_assert_uint_eq(next().queued, 2);
+	ck_assert_ptr_eq(next().worker, &w[2]);
 }
 END_TEST
 

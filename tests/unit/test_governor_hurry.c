@@ -84,11 +84,15 @@ START_TEST(what_is_left)
 {
 	ck_assert_uint_eq(governor_left(&g), UINT64_MAX);
 	calm_pool();
+	look(270 * MB);
+	ck_assert(!governor_is_tight(&g));
 	look(300 * MB);
 	ck_assert_uint_eq(governor_left(&g) / MB, 40);
+	ck_assert(governor_is_tight(&g));
 	look(350 * MB);
 	ck_assert(g.pool.by_others);
 	ck_assert_uint_eq(governor_left(&g), UINT64_MAX);
+	ck_assert(!governor_is_tight(&g));
 	sample(&w[0], 60 * MB);
 	look(350 * MB);
 	ck_assert(g.pool.by_others);
