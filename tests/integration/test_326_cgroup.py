@@ -3,7 +3,10 @@
 
 import os
 import re
+import shutil
 import socket
+import subprocess
+import tempfile
 
 import harness
 from cgroup_box import Box, needs_box
@@ -161,6 +164,60 @@ class Cgroup(harness.Case):
         self.assertTrue(os.path.isdir(c["path"]))
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
         self.assertLess(c["limit_bytes"] or 0, pages)
+
+
+# In a mount namespace of its own: no control group, and a pressure file that a test writes. It
+# cannot be waited for, as with kernels that allow no trigger.
+WITH_PRESSURE = ("mount -t tmpfs none /sys/fs/cgroup && "
+                 "mount --bind \"$0\" /proc/pressure/memory && exec \"$@\"")
+PRESSURE = "some avg10=%.2f avg60=0.00 avg300=0.00 total=1\nfull avg10=0.00 avg60=0.00 " \
+           "avg300=0.00 total=0\n"
+
+
+def _can_mount():
+    """Whether there is such a namespace here."""
+    with tempfile.NamedTemporaryFile() as file:
+        return os.path.exists("/proc/pressure/memory") and subprocess.run(
+            ["unshare", "--mount", "sh", "-c", WITH_PRESSURE, file.name, "true"],
+            stderr=subprocess.DEVNULL).returncode == 0
+
+
+@harness.needs_root
+@harness.needs_program("unshare")
+class Pressure(harness.Case):
+    """Processes that wait for memory."""
+
+    def setUp(self):
+        """The file says that it is not worth mentioning."""
+        super().setUp()
+        if not _can_mount():
+            self.skipTest("no mount namespace, or a kernel without pressure stall information")
+        folder = tempfile.mkdtemp(prefix="pfd-pressure-")
+        self.addCleanup(shutil.rmtree, folder, True)
+        self.file = os.path.join(folder, "memory")
+        self.say(9.99)
+
+    def say(self, avg10):
+        """How much of the last ten seconds somebody waited, in percent."""
+        with open(self.file, "w", encoding="ascii") as f:
+            f.write(PRESSURE % avg10)
+
+    def test_is_told_and_ends(self):
+        """Log, status, table and metrics tell it; nobody is replaced for it; it is over."""
+        p = self.preforkd(workers=2, memory_interval="200ms", wrap=[
+            "unshare", "--mount", "sh", "-c", WITH_PRESSURE, self.file])
+        pids = [w["pid"] for w in p.wait_ready(2)["workers"]]
+        self.assertIs(p.status()["memory"]["pressure"], False)
+        self.say(10)
+        p.wait_status(lambda s: s["memory"]["pressure"])
+        p.wait_log("INFO .*memory pressure: processes wait for memory")
+        self.assertIn("! memory pressure: processes wait for memory", p.ctl("status")[1])
+        self.assertIn("preforkd_memory_pressure 1", p.ctl("metrics")[1])
+        self.say(9.99)
+        p.wait_status(lambda s: not s["memory"]["pressure"], timeout=30)
+        self.assertIn("preforkd_memory_pressure 0", p.ctl("metrics")[1])
+        self.assertEqual(len(re.findall("memory pressure", p.log())), 1)
+        self.assertEqual([w["pid"] for w in p.status()["workers"]], pids)
 
 
 class Peak(harness.Case):
