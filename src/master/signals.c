@@ -102,7 +102,7 @@ reap_children(struct master *m)
 			w = pool_find_pid(&m->pool, d.pid);
 		}
 		/* In a mold's group are workers that have not come as far as their own. */
-		reap_finish(d.pid, w != NULL || pool_is_mold(&m->pool, d.pid));
+		reap_finish(&d, w != NULL || pool_is_mold(&m->pool, d.pid));
 		if (w != NULL)
 			pool_reaped(&m->pool, w, &d);
 		else if (pool_mold_reaped(&m->pool, &d))

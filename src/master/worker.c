@@ -349,6 +349,7 @@ worker_reaped(struct worker *w, const struct death *d)
 	if (w->out != NULL)
 		output_drain(w->out);
 	w->death = *d;
+	w->peak_bytes = MAX_OF(w->peak_bytes, d->peak_bytes);
 	w->ended_ms = clock_now_ms();
 	w->gov.own_bytes = w->gov.seen_bytes = 0;
 	worker_handle(w, WE_EXIT, REASON_NONE);

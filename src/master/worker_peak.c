@@ -3,7 +3,8 @@
  *
  * The kernel keeps the peak of each process (VmHWM), which sees what comes and goes between two
  * samples, but none of a group: with descendants it is the largest sum that was sampled, if that is
- * more. Reading it costs more than a sample, so it is done seldom.
+ * more. Reading it costs more than a sample, so it is done seldom; the last word has what the kernel
+ * says of the dead (struct death).
  *
  * SPDX-License-Identifier: MIT
  */

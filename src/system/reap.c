@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 static int
@@ -47,21 +48,28 @@ reap_peek(struct death *ret)
 }
 
 int
-reap_finish(pid_t pid, bool own_group)
+reap_finish(struct death *d, bool own_group)
 {
+	struct rusage used = {0};
 	siginfo_t si;
 	int r;
 
-	if (pid <= 1)
+	if (d->pid <= 1)
 		return -EINVAL;
-	r = wait_for(P_PID, pid, WNOWAIT, &si);
+	r = wait_for(P_PID, d->pid, WNOWAIT, &si);
 	if (r < 0)
 		return r;
-	if (si.si_pid != pid)
+	if (si.si_pid != d->pid)
 		return -EAGAIN;		/* not dead yet */
-	if (own_group && pid != getpgrp())
-		kill(-pid, SIGKILL);	/* without members left: nothing */
-	return wait_for(P_PID, pid, 0, &si);
+	if (own_group && d->pid != getpgrp())
+		kill(-d->pid, SIGKILL);	/* without members left: nothing */
+	do {
+		r = wait4(d->pid, NULL, WNOHANG, &used);
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	d->peak_bytes = (uint64_t)MAX_OF(used.ru_maxrss, 0L) * 1024;
+	return 0;
 }
 
 bool

@@ -11,15 +11,18 @@ struct death {
 	bool by_signal;
 	int status;		/* exit status, or signal number */
 	bool core;
+	uint64_t peak_bytes;	/* the most that it, or a child that it has reaped, had resident;
+				 * 0: not known */
 };
 
 /* The next dead child without reaping it (waitid P_ALL, WNOWAIT): 1, 0 none, or negative
  * errno. */
 int reap_peek(struct death *ret);
 
-/* Reaps a child that reap_peek returned. With own_group, first sends SIGKILL to what is
- * left of its process group while the zombie still holds the number. */
-int reap_finish(pid_t pid, bool own_group);
+/* Reaps the child that reap_peek told of, and adds its peak, which the kernel tells only then
+ * (getrusage(2), ru_maxrss). With own_group, first sends SIGKILL to what is left of its process
+ * group while the zombie still holds the number. 0 or negative errno. */
+int reap_finish(struct death *d, bool own_group);
 
 /* Whether pid is a child of this process that has not been reaped, alive or not: as long as
  * that holds, the number is nobody else's (waitid(2), ECHILD). */

@@ -230,19 +230,39 @@ class Peak(harness.Case):
         worker = p.wait_status(lambda s: s["workers"][0]["rss_bytes"])["workers"][0]
         self.assertLess(worker["rss_bytes"], 100 * MIB)
         p.ctl("recycle", "1")
-        ended = p.wait_log(r"ended: .*, peak RSS (\d+\.\d)M")
-        self.assertGreater(float(ended.group(1)), 120)
+        self.assertGreater(self.last_peak(p, 1), 120)
         fresh = p.wait_status(lambda s: s["workers"][0]["peak_rss_bytes"] and
                               s["workers"][0]["serial"] > 1 and len(s["workers"]) == 1)
         self.assertLess(fresh["workers"][0]["peak_rss_bytes"], 100 * MIB)
         self.assertGreaterEqual(fresh["workers"][0]["peak_rss_bytes"],
                                 fresh["workers"][0]["rss_bytes"])
         self.assertIn("\npreforkd_worker_peak_rss_bytes{slot=\"1\"} ", p.ctl("metrics")[1])
+        self.assertGreater(self.peak_after_drain(p, 2), 200)
+        p.ctl("recycle", "1")
+        self.assertLess(self.last_peak(p, 3), 100)
 
-    SPIKE = ("import urllib.parse\n"
+    def last_peak(self, p, count):
+        """What the log says of the worker that ended as the count-th, in MiB."""
+        return float(p.wait_log(r"ended: .*, peak RSS (\d+\.\d)M", count=count).group(1))
+
+    def peak_after_drain(self, p, count):
+        """The same of a worker whose spike comes when nobody looks at it any more."""
+        with socket.create_connection(p.address()) as sock:
+            sock.sendall(b"GET /late?200 HTTP/1.0\r\n\r\n")
+            p.wait_status(lambda s: s["workers"][0]["in_flight"] == 1)
+            with p.ctl_start("recycle", "1") as asked:
+                p.wait_status(lambda s: any(w["state"] == "draining" for w in s["workers"]))
+                p.write("go", "")
+                self.assertIn(b"200", sock.makefile("rb").readline())
+                asked.communicate(timeout=harness.stretched(harness.PATIENCE))
+        return self.last_peak(p, count)
+
+    SPIKE = ("import os, time\n"
              "from plain import app as inner\n"
              "def app(environ, start_response):\n"
-             "    if environ['PATH_INFO'] == '/spike':\n"
+             "    while environ['PATH_INFO'] == '/late' and not os.path.exists('go'):\n"
+             "        time.sleep(0.01)\n"
+             "    if environ['PATH_INFO'] in ('/spike', '/late'):\n"
              "        len(b'x' * (int(environ['QUERY_STRING']) << 20))\n"
              "        environ['PATH_INFO'] = '/'\n"
              "    return inner(environ, start_response)\n")

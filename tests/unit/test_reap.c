@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -23,6 +24,14 @@ wait_dead(pid_t pid)
 	siginfo_t si;
 
 	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &si, WEXITED | WNOWAIT), 0);
+}
+
+static int
+finish(pid_t pid, bool own_group)
+{
+	struct death d = { .pid = pid };
+
+	return reap_finish(&d, own_group);
 }
 
 static pid_t
@@ -59,12 +68,43 @@ START_TEST(nobody)
 	pid_t pid = start_sleeper();
 
 	ck_assert_int_eq(reap_peek(&d), 0);
-	ck_assert_int_eq(reap_finish(pid, true), -EAGAIN);
+	ck_assert_int_eq(finish(pid, true), -EAGAIN);
 	ck_assert_int_eq(kill(pid, 0), 0);
 	ck_assert_int_eq(reap_signal(pid, SIGKILL), 0);
 	wait_dead(pid);
-	ck_assert_int_eq(reap_finish(pid, false), 0);
-	ck_assert_int_eq(reap_finish(pid, false), -ECHILD);
+	ck_assert_int_eq(finish(pid, false), 0);
+	ck_assert_int_eq(finish(pid, false), -ECHILD);
+}
+END_TEST
+
+/* Of a child that has had it at once, and given it back. */
+START_TEST(peak)
+{
+	struct death d[2] = {0};
+
+	for (size_t i = 0; i < ARRAY_LEN(d); i++) {
+		size_t len = i == 0 ? (size_t)1 << 20 : (size_t)200 << 20;
+		pid_t pid = fork();
+
+		ck_assert_int_ge(pid, 0);
+		if (pid == 0) {
+			char *room = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+			if (room == MAP_FAILED)
+				_exit(1);
+			memset(room, 1, len);
+			munmap(room, len);
+			_exit(0);
+		}
+		wait_dead(pid);
+		ck_assert_int_eq(reap_peek(&d[i]), 1);
+		ck_assert_int_eq(d[i].status, 0);
+		ck_assert_uint_eq(d[i].peak_bytes, 0);
+		ck_assert_int_eq(reap_finish(&d[i], false), 0);
+	}
+	ck_assert_uint_gt(d[0].peak_bytes, 0);
+	ck_assert_uint_ge(d[1].peak_bytes, d[0].peak_bytes + ((uint64_t)190 << 20));
 }
 END_TEST
 
@@ -84,7 +124,7 @@ START_TEST(exit_statuses)
 		ck_assert_int_eq(d.status, statuses[_i]);
 	}
 	ck_assert_int_eq(kill(pid, 0), 0);
-	ck_assert_int_eq(reap_finish(pid, false), 0);
+	ck_assert_int_eq(finish(pid, false), 0);
 	ck_assert_int_eq(reap_peek(&d), 0);
 	ck_assert_int_eq(kill(pid, 0), -1);
 }
@@ -104,7 +144,7 @@ START_TEST(signals)
 	ck_assert_int_eq(reap_peek(&d), 1);
 	ck_assert(d.by_signal);
 	ck_assert_int_eq(d.status, sigs[_i]);
-	ck_assert_int_eq(reap_finish(pid, false), 0);
+	ck_assert_int_eq(finish(pid, false), 0);
 }
 END_TEST
 
@@ -120,7 +160,7 @@ START_TEST(is_child)
 		;
 	ck_assert_int_eq(d.pid, pid);
 	ck_assert(reap_is_child(pid));
-	ck_assert_int_eq(reap_finish(pid, false), 0);
+	ck_assert_int_eq(finish(pid, false), 0);
 	ck_assert(!reap_is_child(pid));
 	ck_assert(!reap_is_child(getpid()));
 	ck_assert(!reap_is_child(getppid()));
@@ -145,7 +185,7 @@ START_TEST(several)
 		ck_assert(!seen[d.status]);
 		ck_assert_int_eq(pids[d.status], d.pid);
 		seen[d.status] = true;
-		ck_assert_int_eq(reap_finish(d.pid, false), 0);
+		ck_assert_int_eq(finish(d.pid, false), 0);
 	}
 	ck_assert_int_eq(reap_peek(&d), 0);
 }
@@ -206,7 +246,7 @@ START_TEST(rest_of_a_group)
 	ck_assert_int_eq(reap_peek(&d), 1);
 	ck_assert_int_eq(d.pid, leader);
 	ck_assert_msg(!ends_soon(fds[0], 0), "the members are gone too early");
-	ck_assert_int_eq(reap_finish(leader, true), 0);
+	ck_assert_int_eq(finish(leader, true), 0);
 	ck_assert_msg(ends_soon(fds[0], DEADLINE_MS), "a member of the group lives on");
 	for (int i = 0; i < 2; i++) {
 		siginfo_t si;
@@ -214,7 +254,7 @@ START_TEST(rest_of_a_group)
 		ck_assert_int_eq(waitid(P_ALL, 0, &si, WEXITED | WNOWAIT), 0);
 		ck_assert_int_eq(reap_peek(&d), 1);
 		ck_assert_int_eq(d.status, SIGKILL);
-		ck_assert_int_eq(reap_finish(d.pid, true), 0);
+		ck_assert_int_eq(finish(d.pid, true), 0);
 	}
 	ck_assert_int_eq(reap_peek(&d), 0);
 }
@@ -226,7 +266,7 @@ START_TEST(group_left_alone)
 	pid_t leader = start_group(fds);
 
 	wait_dead(leader);
-	ck_assert_int_eq(reap_finish(leader, false), 0);
+	ck_assert_int_eq(finish(leader, false), 0);
 	ck_assert_msg(!ends_soon(fds[0], 100), "the members were killed");
 	/* the number still names the group */
 	ck_assert_int_eq(reap_signal_group(leader, SIGKILL), 0);
@@ -240,7 +280,7 @@ START_TEST(no_group_of_its_own)
 	pid_t pid = start_exit(0), bystander = start_sleeper();
 
 	wait_dead(pid);
-	ck_assert_int_eq(reap_finish(pid, true), 0);
+	ck_assert_int_eq(finish(pid, true), 0);
 	ck_assert_int_eq(kill(bystander, 0), 0);
 	ck_assert_int_eq(waitpid(bystander, NULL, WNOHANG), 0);
 	ck_assert_int_eq(reap_signal(bystander, SIGKILL), 0);
@@ -254,7 +294,7 @@ START_TEST(refused_numbers)
 
 	ck_assert_int_eq(reap_signal(pids[_i], 0), -EINVAL);
 	ck_assert_int_eq(reap_signal_group(pids[_i], 0), -EINVAL);
-	ck_assert_int_eq(reap_finish(pids[_i], true), -EINVAL);
+	ck_assert_int_eq(finish(pids[_i], true), -EINVAL);
 	ck_assert_int_eq(reap_signal_group(getpgrp(), 0), -EINVAL);
 }
 END_TEST
@@ -290,6 +330,7 @@ main(void)
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, nobody);
+	tcase_add_test(tc, peak);
 	tcase_add_loop_test(tc, exit_statuses, 0, 5);
 	tcase_add_loop_test(tc, signals, 0, 3);
 	tcase_add_test(tc, is_child);
