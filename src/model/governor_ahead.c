@@ -27,7 +27,7 @@ is_heir(const struct gov_worker *w)
 }
 
 /* Of the last three rates that between the others. All have to be growth, but of an heir, which may
- * not have run for a while. */
+ * not have run for a while, and of one that goes anyway. */
 static uint64_t
 steady_rate(const struct gov_worker *w)
 {
@@ -41,7 +41,17 @@ steady_rate(const struct gov_worker *w)
 		most = MAX_OF(most, w->rates[i]);
 		sum += w->rates[i];
 	}
-	return least == 0 && !is_heir(w) ? 0 : sum - least - most;
+	return least == 0 && !is_heir(w) && !w->has_successor ? 0 : sum - least - most;
+}
+
+/* A moment ago at least; it need not have run since. */
+static bool
+has_grown(const struct gov_worker *w)
+{
+	for (size_t i = 0; i < GOV_GROWTH_N; i++)
+		if (w->rates[i] > 0)
+			return true;
+	return false;
 }
 
 /* As far as is known. */
@@ -81,7 +91,7 @@ governor_may_be_late(const struct governor *g, const struct gov_policy *p,
 
 	return w->state == WS_READY && w->has_successor && (w->due & PASSING_REASONS) != 0 &&
 	    !p->dry_run && !g->code_bad && boot > 0 && boot <= GOV_LATE_BOOT_MS &&
-	    now_ms - w->successor_ms <= GOV_LATE_BOOTS * boot && governor_growth(w) > 0;
+	    now_ms - w->successor_ms <= GOV_LATE_BOOTS * boot && has_grown(w);
 }
 
 enum reason

@@ -295,6 +295,39 @@ START_TEST(successor_is_late)
 }
 END_TEST
 
+/* It had stood still, was asked for much at once, and went when it was above its limit: two of three
+ * moments of growth are enough now. */
+START_TEST(late_after_a_pause)
+{
+	grow_in_line();
+	for (int i = 0; i < 5; i++, now += 10)
+		sample(&w[0], 91 * MB);
+	w[0].due = 1u << REASON_RSS;
+	sample(&w[0], 101 * MB);
+	ck_assert_uint_eq(governor_growth(&w[0]), 0);
+	w[0].has_successor = true;
+	w[0].successor_ms = now;
+	ck_assert(governor_may_be_late(&g, &p, &w[0], now));
+	ck_assert_int_eq(next().what, GOV_WAIT);
+	now += 10;
+	governor_count(&w[0], w[0].requests + 40, now);
+	sample(&w[0], 109 * MB);
+	ck_assert_int_eq(next().what, GOV_LET_GO);
+	/* it is looked at as often when it did not run for a moment */
+	now += 10;
+	sample(&w[0], 109 * MB);
+	ck_assert_uint_eq(governor_rate(&w[0]), 0);
+	ck_assert(governor_may_be_late(&g, &p, &w[0], now));
+	/* and one moment is not */
+	for (int i = 0; i < 5; i++, now += 10)
+		sample(&w[0], 109 * MB);
+	ck_assert(!governor_may_be_late(&g, &p, &w[0], now));
+	sample(&w[0], 119 * MB);
+	ck_assert(governor_may_be_late(&g, &p, &w[0], now));
+	ck_assert_int_eq(next().what, GOV_WAIT);
+}
+END_TEST
+
 /* More than fit into the line: the nearest are in it. */
 START_TEST(long_line)
 {
@@ -377,6 +410,7 @@ main(void)
 	tcase_add_test(t, heir_of_a_leak);
 	tcase_add_test(t, heir_that_stood_still);
 	tcase_add_test(t, successor_is_late);
+	tcase_add_test(t, late_after_a_pause);
 	tcase_add_test(t, long_line);
 	tcase_add_test(t, pauses_are_no_gain);
 	tcase_add_test(t, futile_is_refuted);
