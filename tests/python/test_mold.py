@@ -159,7 +159,9 @@ class End(MoldCase):
                    "atexit.register(sys.stdout.write, 'so long')\n"
                    "def late():\n    threading.main_thread().join()\n"
                    "    sys.stdout.write('thread, ')\n"
-                   "os.register_at_fork(after_in_child=threading.Thread(target=late).start)\n"
+                   # CPython 3.13.0 cannot start a thread that was made before a fork.
+                   "begin = lambda: threading.Thread(target=late).start()\n"
+                   "os.register_at_fork(after_in_child=begin)\n"
                    "def app(environ, start_response):\n"
                    "    start_response('200 OK', [])\n    return [b'hi']\n")
         mold = self.forking("atend:app", worker_class="stdlib", cwd=folder)
