@@ -130,9 +130,6 @@ pool_drain(struct pool *p, struct worker *w, enum reason reason)
 	/* The sockets of one that makes room wait for its successor. */
 	w->holds = !w->gov.breaks && pool_must_hold(p, w);
 	w->gov.is_surplus = w->holds || reason == REASON_SCALE;
-	/* It may be gone a moment after it was told. */
-	w->peak_read_ms = 0;
-	worker_note_peak(w, 0, clock_now_ms());
 	worker_handle(w, WE_DRAIN, reason);
 	if (w->holds)
 		pool_hold_start(p);

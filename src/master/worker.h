@@ -157,7 +157,6 @@ struct worker {
 	int64_t statm_error;		/* what the cheap count lacked then, bytes */
 	uint64_t peak_bytes;		/* the most that was resident, with descendants; 0: not read */
 	uint64_t peak_read_ms;		/* when the kernel was asked for it, 0: never */
-	enum worker_state peak_state;	/* and the state it was in */
 	const char *uss_unavailable;	/* why it cannot be measured, NULL: it can */
 	struct worker_trims trims;
 	struct tracing tracing;		/* leak-report */

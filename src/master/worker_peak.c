@@ -3,8 +3,8 @@
  *
  * The kernel keeps the peak of each process (VmHWM), which sees what comes and goes between two
  * samples, but none of a group: with descendants it is the largest sum that was sampled, if that is
- * more. Reading it costs more than a sample, so it is done seldom; the last word has what the kernel
- * says of the dead (struct death).
+ * more. Reading it costs more than a sample, so it is done seldom; the last word has what the
+ * kernel says of the dead (struct death).
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,11 +22,9 @@ worker_note_peak(struct worker *w, uint64_t rss, uint64_t now_ms)
 	w->peak_bytes = MAX_OF(w->peak_bytes, rss);
 	/* Until READY it may be another program than the one that it execs. */
 	if (worker_state(w) == WS_STARTING ||
-	    (w->peak_read_ms != 0 && w->peak_state == worker_state(w) &&
-	    now_ms - w->peak_read_ms < READ_MS))
+	    (w->peak_read_ms != 0 && now_ms - w->peak_read_ms < READ_MS))
 		return;
 	w->peak_read_ms = now_ms;
-	w->peak_state = worker_state(w);
 	if (procmem_read_peak(&w->mem, &peak) == 0)
 		w->peak_bytes = MAX_OF(w->peak_bytes, peak);
 }

@@ -310,8 +310,8 @@ void governor_started(struct governor *g, struct gov_worker *w, struct gov_worke
 void governor_boot_ok(struct governor *g);
 void governor_boot_failed(struct governor *g, uint64_t now_ms);
 
-/* w goes for its size, and grows on while its successor boots, which takes milliseconds: it should
- * be looked at often, as it may not wait. */
+/* w goes for its size, and has grown a moment ago; its successor boots, which takes milliseconds:
+ * it should be looked at often, as it may not wait. */
 bool governor_may_be_late(const struct governor *g, const struct gov_policy *p,
     const struct gov_worker *w, uint64_t now_ms);
 /* The limit that w is so far above that it does not serve on until its successor does; NONE. */
